@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import Any, TextIO
 
 import dask
-from tqdm import tqdm
+from tqdm.std import tqdm
 
 
 def shows_bars(stream: TextIO) -> bool:
@@ -15,9 +16,20 @@ def shows_bars(stream: TextIO) -> bool:
 
 
 def progress_bar(total: int, label: str, *, unit: str, progress: bool | None, initial: int = 0) -> tqdm[Any]:
-    """Return a progress bar on standard error, shown if `progress`; by default if that is a terminal."""
-    disable = None if progress is None else not progress  # None: tqdm asks isatty()
-    return tqdm(total=total, desc=label, unit=unit, initial=initial, disable=disable)
+    """Return a progress bar, shown if `progress`; by default in notebooks, and if standard error is a terminal."""
+    shown = shows_bars(sys.stderr) if progress is None else progress
+    return bar_class()(total=total, desc=label, unit=unit, initial=initial, disable=not shown)
+
+
+def bar_class() -> type[tqdm[Any]]:
+    """Return the class of progress bars: a widget in notebooks with ipywidgets, else text.
+
+    `tqdm.auto` warns in notebooks without ipywidgets.
+    """
+    if "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None:
+        notebook: type[tqdm[Any]] = importlib.import_module("tqdm.notebook").tqdm
+        return notebook
+    return tqdm
 
 
 def default_client() -> Any:

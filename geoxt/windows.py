@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoxt.errors import InputError
+from geoxt.reprs import html_table, shortened
 from geoxt.types import SomeSize
 
 __all__ = ["Window"]
@@ -54,6 +55,14 @@ class Window:
     def stop(self) -> tuple[int, int]:
         """Row and column after the last ones."""
         return self.row + self.height, self.col + self.width
+
+    def _repr_html_(self) -> str:
+        """Return rows, columns, time steps and node as a table."""
+        bottom, right = self.stop
+        rows = {"rows": f"{self.row} to {bottom - 1}", "columns": f"{self.col} to {right - 1}"}
+        rows["height x width"] = f"{self.height} x {self.width} px"
+        rows |= {} if self.time is None else {"time steps": shortened(self.time)}
+        return html_table("Window", rows | ({"node": self.node} if self.node else {}))
 
     def shift(self, rows: int, cols: int) -> Window:
         """Return the window moved down and right by whole pixels."""

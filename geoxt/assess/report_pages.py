@@ -44,7 +44,8 @@ th:last-child, td:last-child { padding-right: 0; }
 .facts th { width: 12rem; min-width: 6.5rem; color: var(--muted); font-weight: 400; }
 .facts td { text-align: left; overflow-wrap: anywhere; }
 .detail { display: block; font-size: 0.78rem; line-height: 1.35; }
-.swatch { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.55em; border-radius: 2px;
+th:has(> .swatch), li:has(> .swatch) { padding-left: 1.4em; text-indent: -1.4em; }
+.swatch { display: inline-block; width: 0.8em; height: 0.8em; margin-right: 0.6em; border-radius: 2px; text-indent: 0;
   box-shadow: inset 0 0 0 1px rgb(128 128 128 / 45%); print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .matrix th, .matrix td { border: 0; padding: 0; }
 .matrix tbody th { padding: 0 12px 0 0; vertical-align: middle; text-align: left; }

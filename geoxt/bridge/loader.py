@@ -22,6 +22,7 @@ from geoxt.bridge.shared_memory import FilledSlot, InlineBatch, Ring, Slot, queu
 from geoxt.bridge.window_dataset import Transform, WindowDataset
 from geoxt.bridge.xbatcher import ComputedBatches, is_generator, windows_of
 from geoxt.errors import InputError, ResourceError
+from geoxt.reprs import html_table
 from geoxt.samplers import WindowSequence
 from geoxt.torch_devices import Device, open_device, parse_name, resolve
 from geoxt.trees import SomeData
@@ -89,6 +90,21 @@ class Loader(DataLoader[Any]):
     """Shared memory of the workers while no iterator uses it."""
     to_device: DeviceBatches | None = None
     """Copies batches to a device."""
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        return f"<Loader: {rows.pop('batches')}; {', '.join(f'{name} {text}' for name, text in rows.items())}>"
+
+    def _repr_html_(self) -> str:
+        """Return numbers of batches and workers, and shape and dtype of a window's layers."""
+        return html_table("Loader", self._rows())
+
+    def _rows(self) -> dict[str, str]:
+        """Return batches, layers before transforms, and workers as text."""
+        count, size, samples = len(self), getattr(self.sampler, "batch_size", None), self.dataset.samples
+        windows = f"{len(samples):,} windows" if size is None else f"up to {size} of {len(samples):,} windows"
+        workers = f"{self.num_workers}" if self.num_workers else "0, a thread reads ahead"
+        return {"batches": f"{count:,} batches of {windows}", **samples.entries(), "workers": workers}
 
     @property
     def _index_sampler(self) -> Any:

@@ -164,6 +164,10 @@ class PackDataset(WindowDataset):
         self._dtypes |= {name: self._arrays[name].dtype for name in names}
         return former
 
+    def entries(self) -> dict[str, str]:
+        """Return dtype and shape of each sample's layers by sample key, as text."""
+        return {name: f"{dtype} {self._arrays[name].shape[1:]}" for name, dtype in self._dtypes.items()}
+
     def kind(self, window: Window) -> Hashable:
         """Return one value for all windows: the samples of a pack have one shape."""
         self._require(window)

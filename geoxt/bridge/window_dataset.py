@@ -20,6 +20,7 @@ from geoxt.bridge.shared_memory import Slot
 from geoxt.crs import crs_name
 from geoxt.errors import GridError
 from geoxt.pixels.remote import WINDOWS
+from geoxt.reprs import html_table
 from geoxt.samplers import WindowSequence
 from geoxt.trees import SomeData
 from geoxt.windows import Window
@@ -74,6 +75,22 @@ class WindowDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.windows)
+
+    def __repr__(self) -> str:
+        entries = ", ".join(f"{key} {kind}" for key, kind in self.entries().items())
+        return f"<{type(self).__name__}: {len(self):,} windows of {entries or 'no layers'}>"
+
+    def _repr_html_(self) -> str:
+        """Return the number of windows, and shape and dtype of each sample key."""
+        return html_table(type(self).__name__, {"windows": f"{len(self):,}", **self.entries()})
+
+    def entries(self) -> dict[str, str]:
+        """Return dtype and shape of the layers of the first window by sample key, as text; reads no pixel."""
+        if not len(self):
+            return {}
+        window = self.windows[0]
+        layers = self.nodes[window.node].layers
+        return {name: f"{layer.dtype} {layer.shape(window)}" for name, layer in layers.items()}
 
     def __getitem__(self, index: int | Window) -> Sample:
         return self.__getitems__([index])[0]

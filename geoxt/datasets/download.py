@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from geoxt.datasets.disk_space import FULL, disk_full, require_space
 from geoxt.datasets.spec import Archive
 from geoxt.errors import OutputError, ReadError, optional_import
-from geoxt.progress import shows_bars
+from geoxt.progress import bar_class, shows_bars
 from geoxt.retry import RetryPolicy, is_transient, retry_after
 
 BLOCK = 1 << 20
@@ -199,10 +199,5 @@ def _progress_bar(archive: Archive, shown: bool) -> Iterator[Progress]:  # noqa:
     if not (shown and shows_bars(sys.stderr)):
         yield lambda _: None
         return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        yield lambda _: None
-        return
-    with tqdm(total=archive.size, unit="B", unit_scale=True, desc=archive.file) as bar:
+    with bar_class()(total=archive.size, unit="B", unit_scale=True, desc=archive.file) as bar:
         yield lambda count: bar.update(count) and None

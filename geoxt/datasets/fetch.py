@@ -59,7 +59,7 @@ def fetch(
     checksum
         Verify the published checksum of every file.
     progress
-        Show a progress bar for each download (needs tqdm).
+        Show a progress bar for each download, in terminals and notebooks.
     force
         Extract complete archives again, over broken or missing files. Archives on disk are not downloaded again.
     keep_archives

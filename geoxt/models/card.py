@@ -75,6 +75,10 @@ class Card:
             remedy = "Pass {temperature:1.0}, or a finite number above 0."
             raise InputError(msg, remedy=remedy, value=self.temperature, argument="temperature")
 
+    def __str__(self) -> str:
+        rows = "; ".join(f"{name} {text}" for name, text in self._rows().items())
+        return f"<Card: {rows}>"
+
     def _repr_html_(self) -> str:
         """Return the card as a table, with the legend below."""
         below = self.legend._repr_html_() if self.codes else ""

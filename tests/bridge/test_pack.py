@@ -115,6 +115,7 @@ def test_epochs_are_shuffled_by_the_seed_and_resume(path):
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(PackSampler(pack, shuffle=False))
     assert [*PackSampler(pack, seed=3).at(1)] == orders[1]
     loader = pack.geoml.loader(windows, batch_size=8)
+    assert "image float32 (" in repr(loader)
     all_bounds = [batch["bounds"].clone() for batch in loader]
     loader.sampler.resume(0, 2)
     assert all(torch.equal(a, batch["bounds"]) for a, batch in zip(all_bounds[2:], loader, strict=True))
