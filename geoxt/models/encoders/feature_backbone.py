@@ -120,7 +120,7 @@ class TokenBackbone(FeatureBackbone):
 
 def token_map(tokens: Tensor, shape: Sequence[int], dates: int = 1) -> Tensor:
     """Reshape patch tokens (N, T * h * w, F) to a feature map (N, T * F, h, w)."""
-    grid = tokens.reshape(len(tokens), dates, *shape, tokens.shape[-1])
+    grid = tokens.reshape(tokens.shape[0], dates, *shape, tokens.shape[-1])
     return grid.movedim(-1, 2).flatten(1, 2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class PrithviBackbone(_TokenListBackbone):
         """Return the tokens of all blocks."""
         images = image.movedim(1, 2) if image.ndim == 5 else image.unsqueeze(2)
         temporal, location = (
-            torch.tensor(values, device=image.device, dtype=image.dtype).expand(len(image), *[-1] * dims)
+            torch.tensor(values, device=image.device, dtype=image.dtype).expand(image.shape[0], *[-1] * dims)
             if values
             else None
             for values, dims in ((self.temporal, 2), (self.location, 1))
@@ -184,7 +185,7 @@ class ClayBackbone(FeatureBackbone):
             torch.tensor(values, device=image.device, dtype=image.dtype)
             for values in (self.waves, self.time, self.latlon)
         )
-        count = len(image)
+        count = image.shape[0]
         cube = {
             "pixels": image,
             "time": time.expand(count, -1),
@@ -207,7 +208,9 @@ def clay(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
         from terratorch.models.backbones.clay_v1 import modules
         from terratorch.models.backbones.clay_v15 import model as clay15
     if request.options["version"] == "1":
-        model = modules.EmbeddingEncoder(img_size=request.size, mlp_ratio=4.0, **common)
+        with warnings.catch_warnings():  # of torch: layers that normalize first have no nested tensors
+            warnings.filterwarnings("ignore", "enable_nested_tensor", UserWarning)
+            model = modules.EmbeddingEncoder(img_size=request.size, mlp_ratio=4.0, **common)
         indices = block_indices(depth, request.out_indices)
     else:
         model = clay15.Encoder(mask_ratio=0.0, shuffle=False, mlp_ratio=4.0, **common)

@@ -179,7 +179,7 @@ class OlmoEarthBackbone(FeatureBackbone):
         for name, (channels, mask) in self.sensors.items():
             inputs[name] = images[..., channels]
             inputs[f"{name}_mask"] = torch.tensor(mask, device=image.device).expand(*images.shape[:-1], -1)
-        stamps = torch.tensor(self.timestamps, device=image.device).expand(len(image), -1, -1)
+        stamps = torch.tensor(self.timestamps, device=image.device).expand(image.shape[0], -1, -1)
         sample = MaskedOlmoEarthSample(timestamps=stamps, **inputs)
         output = self.model.encoder(sample, patch_size=self.patch_size, input_res=self.gsd)["tokens_and_masks"]
         tokens, weights = [], []

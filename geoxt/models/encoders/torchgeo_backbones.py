@@ -133,7 +133,7 @@ class PanopticonBackbone(TokenBackbone):
 
     def call(self, image: Tensor) -> Any:
         """Run Panopticon on normalized images."""
-        ids = torch.tensor(self.ids, device=image.device).expand(len(image), -1).clone()
+        ids = torch.tensor(self.ids, device=image.device).expand(image.shape[0], -1).clone()
         return self.model.model.forward_features({"imgs": image, "chn_ids": ids})
 
 
@@ -196,7 +196,7 @@ class CopernicusBackbone(TokenBackbone):
 
     def call(self, image: Tensor) -> Any:
         """Run Copernicus-FM on normalized images."""
-        metadata = torch.tensor(self.metadata, device=image.device, dtype=image.dtype).expand(len(image), -1)
+        metadata = torch.tensor(self.metadata, device=image.device, dtype=image.dtype).expand(image.shape[0], -1)
         wavelengths, bandwidths = (list(values) for values in zip(*self.spectrum, strict=True))
         return self.model.forward_features(
             image, metadata, wavelengths=wavelengths, bandwidths=bandwidths, kernel_size=self.patch_size
