@@ -18,7 +18,7 @@ def shard(batches, rank, world_size, *, even):
 @given(
     count=st.integers(8, 40), size=st.integers(1, 4), ranks=st.integers(1, 4), epoch=st.integers(0, 2), data=st.data()
 )
-@settings(max_examples=30)
+@settings(max_examples=10)
 def test_processes_get_every_batch_once(count, size, ranks, epoch, data):
     batches = ShuffledBatches(count, size, seed=7)
     batches.set_epoch(epoch)
@@ -37,7 +37,7 @@ def test_processes_get_every_batch_once(count, size, ranks, epoch, data):
 
 
 @given(count=st.integers(0, 30), size=st.integers(1, 4), ranks=st.integers(1, 4))
-@settings(max_examples=30)
+@settings(max_examples=10)
 def test_evaluation_leaves_no_batch_out(count, size, ranks):
     expected = list(SequentialBatches(count, size))
     assert list(chain(*expected)) == list(range(count))

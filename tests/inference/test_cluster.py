@@ -89,7 +89,7 @@ def test_dask_tasks_do_not_contain_the_model():
     assert len(sizes) == 17
 
 
-@pytest.mark.parametrize("write", [to_cog, to_zarr])
+@pytest.mark.parametrize("write", [to_cog, pytest.param(to_zarr, marks=pytest.mark.slow)])
 def test_killed_worker_does_not_change_the_map(client, tmp_path, monkeypatch, write):
     client.wait_for_workers(2)
     pids = sorted(client.run(os.getpid).values())

@@ -94,7 +94,7 @@ def test_cold_warm_and_half_filled_cache_equal_gdal(tmp_path, layout):
     assert len(list(entries_of(tmp_path / "cache"))) == (layout != "uncompressed")
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(data=st.data(), block=st.tuples(*[st.sampled_from([16, 48, 64, 128, 160])] * 2), seed=st.integers(0, 99))
 def test_windows_equal_the_raster_for_any_blocks(tmp_path_factory, data, block, seed):
     folder = tmp_path_factory.mktemp("blocks")

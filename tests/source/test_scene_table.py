@@ -31,7 +31,7 @@ SCENES = st.builds(
 
 
 @given(st.lists(SCENES, max_size=6).map(tuple))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_scenes_return_unchanged(scenes):
     returned = pickle.loads(pickle.dumps(table_of(scenes))).scenes
     assert repr(returned) == repr(scenes)  # NaN and -0.0 too, which == does not tell

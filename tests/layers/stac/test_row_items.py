@@ -127,7 +127,7 @@ def parser(address):
 
 
 @given(tables(), st.sampled_from([None, URL]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @pytest.mark.filterwarnings("ignore")
 def test_items_of_columns_equal_parsed_rows(batch, address):
     parse = parser(address)
