@@ -12,6 +12,8 @@ from geoxt.template.fields import Field, parse_field
 
 FOLDERS = "**/"
 """Part of a template that matches any number of folders, including none."""
+_ABOVE = "(?:(?s:.*)/)?"
+"""Regular expression of any folders before a template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Parsed:
 
     def texts(self, path: str, *, tail: bool) -> dict[str, str] | None:
         """Return the text of each field of a path (with `tail` of its end), or `None` without a match."""
-        match = re.fullmatch(f"(?:(?s:.*)/)?{self.regex}" if tail else self.regex, path)
+        match = re.fullmatch(f"{_ABOVE}{self.regex}" if tail else self.regex, path)
         texts = {name: match[name] for name in self.fields} if match else None
         return None if texts is None or any("/" in text for text in texts.values()) else texts
 
@@ -59,6 +61,14 @@ def parse(pattern: str) -> Parsed:
         for level in levels
     )
     return Parsed(parts=parts, fields=fields, levels=tuple(_level(level) for level in levels), regex=regex)
+
+
+@lru_cache(maxsize=16)
+def any_regex(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the regular expression of all paths whose end matches a template; it also matches some others."""
+    # The fields of templates have the same names.
+    regexes = (re.sub(r"(?<!\\)\(\?P([<=])", rf"(?P\1t{i}_", parse(text).regex) for i, text in enumerate(patterns))
+    return re.compile(f"{_ABOVE}(?:{'|'.join(regexes)})")
 
 
 def _split_fields(pattern: str) -> Iterator[str | Field]:

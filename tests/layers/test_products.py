@@ -8,8 +8,9 @@ import pytest
 
 from geoxt.errors import InputError
 from geoxt.layers import products
-from geoxt.layers.products import find_qa, match_item, match_path, names, qa_tests, resolve_bands
+from geoxt.layers.products import Band, Product, find_qa, match_item, match_path, names, qa_tests, resolve_bands
 from geoxt.source.quality_mask import not_excluded
+from geoxt.template import Template
 
 EXAMPLES = {
     "landsat1": "LM01_L1TP_032030_19730801_20200909_02_T2_B4.TIF",
@@ -104,6 +105,21 @@ def test_product_is_identified_by_file_name(name):
         if fields is not None:
             ext = example.rpartition(".")[2]
             assert template.fill(fields | ({"_ext": ext} if "_ext" in template.pattern else {})) == example
+
+
+def test_other_files_are_compared_with_all_products_at_once(monkeypatch):
+    monkeypatch.setattr(Product, "identify", None)
+    assert match_path("s3://bucket/S2A/scene_000012.tif?sig=a/b") == ()
+
+
+def test_a_product_registered_later_is_identified(monkeypatch):
+    monkeypatch.setattr(products, "_PRODUCTS", dict(products._PRODUCTS))
+    path = "maps/f7/flight_f7_20240102_nir.tif"
+    assert match_path(path) == ()
+    files = (Template("{flight}/flight_{flight}_{date:%Y%m%d}_{band:red|nir}.tif"),)
+    products.register(Product(name="drone", bands=(Band(name="red"), Band(name="nir")), files=files))
+    assert match_path(path) == (products.get("drone"),)
+    assert match_path(path.replace("flight_f7", "flight_f8")) == ()
 
 
 def test_band_files_share_a_scene():

@@ -16,6 +16,7 @@ from geoxt.layers.products.product import Band, Collection, FileFields, Product,
 from geoxt.layers.products.qa import Flag, Qa, qa_tests
 from geoxt.layers.products.qa import find_qa as find_qa
 from geoxt.layers.products.scale_offset import Radiometry
+from geoxt.template.parsing import any_regex
 from geoxt.types import SomePath
 
 __all__ = [
@@ -164,6 +165,9 @@ def match_path(path: SomePath) -> tuple[Product, ...]:
 
     If several match, and a folder or archive in the path has the name of a scene of some of them, return those.
     """
+    patterns = tuple(template.pattern for product in _PRODUCTS.values() for template in product.files)
+    if any_regex(patterns).fullmatch(str(path).split("?", 1)[0].replace("\\", "/")) is None:
+        return ()  # most files of a catalog are of no known product
     matches = tuple(product for product in _PRODUCTS.values() if product.identify(path) is not None)
     if len(matches) < 2:
         return matches

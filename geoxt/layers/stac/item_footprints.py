@@ -9,14 +9,18 @@ import pystac
 import shapely
 import shapely.geometry
 
+from geoxt.layers.stac.row_items import RowItem
+
 
 def data_footprint(item: pystac.Item) -> bytes | None:
     """Return the area with data as WKB; `None` if it is not stated, or a box like the grid."""
-    known: bool | None = getattr(item, "is_box", None)  # of an item of a table
-    if known or item.geometry is None or (known is None and _is_box(item.geometry)):
+    if isinstance(item, RowItem) and item.is_box:
+        return None
+    geometry = item.wkb if isinstance(item, RowItem) else item.geometry
+    if geometry is None or (isinstance(geometry, Mapping) and _is_box(geometry)):
         return None
     try:
-        shape = shapely.geometry.shape(item.geometry)
+        shape = shapely.geometry.shape(geometry) if isinstance(geometry, Mapping) else shapely.from_wkb(geometry)
         box = shapely.equals_exact(shape.normalize(), shape.envelope.normalize(), 1e-9)
         informative = shape.geom_type in {"Polygon", "MultiPolygon"} and shape.area > 0 and not box
     except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):

@@ -55,7 +55,7 @@ class RowItem(pystac.Item):
         self.__dict__.update(fields)
         self.is_box = is_box
         self.fields_text = ""
-        self._address, self._shape = address, shape
+        self._address, self.wkb = address, shape
 
     def get_self_href(self) -> str | None:
         """Return the address of the table, if that is remote."""
@@ -64,7 +64,7 @@ class RowItem(pystac.Item):
     @property
     def geometry(self) -> dict[str, Any] | None:
         """The geometry as GeoJSON."""
-        return geometries_of([self._shape])[0]
+        return geometries_of([self.wkb])[0]
 
     @geometry.setter
     def geometry(self, value: dict[str, Any] | None) -> None:
