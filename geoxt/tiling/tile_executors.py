@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -159,6 +160,27 @@ def _run_loaded(tile: MapTile, attempt: int) -> dict[str, Any]:
     return run_tile(_JOB["job"], tile, attempt)
 
 
+class SharedJob:
+    """A job that workers of a dask cluster pass to each other as bytes, and that each process loads once."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __reduce__(self) -> tuple[type[SharedJob], tuple[bytes]]:
+        return SharedJob, (self.payload,)
+
+    @cached_property
+    def job(self) -> TileJob:
+        """The job; loading 200,000 scenes takes seconds."""
+        job: TileJob = cloudpickle.loads(self.payload)
+        return job
+
+
+def run_shared(shared: SharedJob, tile: MapTile, attempt: int) -> dict[str, Any]:
+    """Write one map tile of a shared job, and return its state."""
+    return run_tile(shared.job, tile, attempt)
+
+
 def _cluster(job: TileJob, client: Any) -> _Workers:
     """Return the workers of a dask cluster. The job is one task, whose result they fetch; each tile is a small task.
 
@@ -178,7 +200,7 @@ def _cluster(job: TileJob, client: Any) -> _Workers:
     payload = cloudpickle.dumps(job)
 
     def load() -> Any:
-        return client.submit(cloudpickle.loads, payload, pure=False)
+        return client.submit(SharedJob, payload, pure=False)
 
     # A killed worker loses its copy: the task is run again elsewhere, which a scattered value could not be.
     shared = [load()]
@@ -187,7 +209,7 @@ def _cluster(job: TileJob, client: Any) -> _Workers:
     def submit(tile: MapTile, attempt: int) -> Future[dict[str, Any]]:
         if shared[0].status == "error":  # the scheduler gave it up, as several workers were killed while they ran it
             shared[0] = load()
-        future: Future[dict[str, Any]] = executor.submit(run_tile, shared[0], tile, attempt)
+        future: Future[dict[str, Any]] = executor.submit(run_shared, shared[0], tile, attempt)
         return future
 
     def limit() -> int:

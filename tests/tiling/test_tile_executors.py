@@ -16,7 +16,7 @@ from geoxt.errors import GeoxtWarning, OutputError
 from geoxt.grid import coordinates
 from geoxt.testing import make_grid
 from geoxt.tiling import tile_executors
-from geoxt.tiling.tile_job import run_tile
+from geoxt.tiling.tile_executors import SharedJob, run_shared
 
 LAYER = xr.DataArray(np.arange(1, 2001.0).reshape(40, 50), dims=("y", "x"), coords=coordinates(make_grid((40, 50))))
 
@@ -31,12 +31,13 @@ def test_workers_of_a_cluster_write_tiles_by_small_tasks(tmp_path, monkeypatch):
     sizes, submit = [], distributed.Client.submit
 
     def record(client, function, *args, **options):
-        if function is run_tile:
+        if function is run_shared:
             sizes.append(len(pickle.dumps(args[1:])))  # the first is the future of the map
         return submit(client, function, *args, **options)
 
     monkeypatch.setattr(distributed.Client, "submit", record)
     options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    options |= {"scheduler_kwargs": {"dashboard_address": ":0"}}  # 8787 may be in use
     options |= {"protocol": "tcp://", "host": "127.0.0.1"}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         table = geoxt.to_tiles(LAYER.chunk(16), tmp_path, tiles=20, progress=False)
@@ -48,6 +49,13 @@ def test_workers_of_a_cluster_write_tiles_by_small_tasks(tmp_path, monkeypatch):
     assert len(sizes) == 6
     assert max(sizes) < 1000
     np.testing.assert_array_equal(read(tmp_path / "map.vrt"), LAYER)
+
+
+def test_workers_pass_a_job_on_without_loading_it():
+    passed = pickle.loads(pickle.dumps(SharedJob(pickle.dumps("job"))))
+    assert vars(passed) == {"payload": pickle.dumps("job")}
+    assert passed.job == "job"
+    assert vars(pickle.loads(pickle.dumps(passed))) == {"payload": pickle.dumps("job")}
 
 
 def test_a_cluster_without_workers_is_warned_of(tmp_path, monkeypatch):
