@@ -229,12 +229,14 @@ def simulate(folder: Path, options: argparse.Namespace) -> list[list[str]]:
     submit = Client.submit
 
     def record(client: Client, function: Any, *args: Any, **keywords: Any) -> Any:
-        if function is tile_job.run_tile:
+        if function is tile_executors.run_shared:
             sizes.append(len(cloudpickle.dumps((function, args[1:]))))
         return submit(client, function, *args, **keywords)
 
     Client.submit = record
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    settings = {"threads_per_worker": 1, "dashboard_address": None}
+    settings["scheduler_kwargs"] = {"dashboard_address": ":0"}  # the port 8787 may be in use
+    with LocalCluster(n_workers=2, **settings) as cluster, Client(cluster) as client:
         client.register_plugin(Record(folder))
         record_errors(folder)
         with disturbed(cluster, folder, options.kill_every):

@@ -191,6 +191,7 @@ def test_dask_cluster_computes_equal_values(ds):
     layer = align(ds.image, make_grid((100, 100), crs="EPSG:5070", left=349_000, top=2_017_000), chunks=40)
     local = xr.Dataset({"image": layer, "more": layer * 2 + 1}).compute(scheduler="synchronous")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options |= {"scheduler_kwargs": {"dashboard_address": ":0"}}  # 8787 may be in use
     with (
         dask.config.set({"distributed.worker.daemon": True}),
         distributed.LocalCluster(**options) as cluster,

@@ -40,7 +40,12 @@ def client():
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
         loaded_once(),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=None,
+            scheduler_kwargs={"dashboard_address": ":0"},
         ) as cluster,
         distributed.Client(cluster) as connected,
     ):
