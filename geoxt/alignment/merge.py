@@ -178,7 +178,7 @@ def _valid(layer: xr.DataArray) -> xr.DataArray:
     if nodata is None and layer.dtype.kind != "f":
         raise InputError(
             f"Cannot unite {layer.name!r}: it has no nodata value by which to find missing pixels.",
-            remedy="Open it with {nodata}.",
+            remedy="Open it with a nodata value, as open_cogs(nodata=0) does.",
         )
     return layer.notnull() if nodata is None else layer.notnull() & (layer != nodata)
 

@@ -45,7 +45,7 @@ class EpochSampler(Sampler[T_co], Generic[T_co]):
         count = self._count()
         if even and count < world_size:
             msg = f"Cannot divide {count} batches among {world_size} processes: each needs one or more."
-            raise InputError(msg, remedy="Pass more samples, a smaller {batch_size}, or fewer {devices}.")
+            raise InputError(msg, remedy="Pass more samples, smaller batches or fewer devices.")
         self._rank, self._world_size, self._even = rank, world_size, even
 
     def set_epoch(self, epoch: int) -> None:

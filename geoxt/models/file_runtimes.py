@@ -122,11 +122,11 @@ _LOADERS: Mapping[Format, Callable[[bytes, torch.device], Runtime]] = {
 def _require_one_input(names: list[str]) -> None:
     if len(names) != 1:
         msg = f"Cannot use a model file with {len(names)} inputs: {', '.join(names)}."
-        raise InputError(msg, remedy="Export a {model} with one input, the images.", value=names, argument="model")
+        raise InputError(msg, remedy="Export a model with one input, the images.", value=names, argument="model")
 
 
 def _require_float(dtype: torch.dtype | None, name: str) -> torch.dtype:
     if dtype is None:
         msg = f"Cannot use a model file whose input is {name}."
-        raise InputError(msg, remedy="Export a {model} with an input of floats.", value=name, argument="model")
+        raise InputError(msg, remedy="Export a model with an input of floats.", value=name, argument="model")
     return dtype

@@ -76,7 +76,7 @@ def image_of(sample: Mapping[str, Any], name: str) -> Tensor:
         raise InputError(
             f"Cannot find the floating point layer {name!r} (batch, [time,] band, height, width). "
             f"The batch has {shown or 'no tensors'}.",
-            remedy="Pass the name of such a layer as {image}. Pass {dtype:'float32'} to loader().",
+            remedy="Pass the name of such a layer as {image}. Or read floats, by loader(dtype='float32').",
         )
     return values
 

@@ -95,7 +95,7 @@ def resample(sample: Sample, coordinates: Tensor, *, ignore: int | None = None) 
         else:
             raise InputError(
                 f"Cannot interpolate {name!r}: its dtype is {str(values.dtype)[6:]}.",
-                remedy="Pass {dtype:'float32'} to loader().",
+                remedy="Read floats, by loader(dtype='float32').",
             )
         resampled[name + VALID] = new_valid
     return resampled
