@@ -94,15 +94,17 @@ class Scores(Mapping[str, Any]):
         return table.astype({name: float for name in table if name not in _COUNTS}).rename_axis(index="class")
 
     def plot(self) -> Any:
-        """Plot the confusion matrix, or without one the scores by class as bars.
+        """Plot the confusion matrix of the classes that occur, or without one the scores by class as bars.
 
         Returns
         -------
         matplotlib.figure.Figure
         """
         if self.confusion_matrix is not None:
-            names = [*self.classes, "other"][: len(self.confusion_matrix)]
-            return confusion(self.confusion_matrix, names)
+            counts = np.asarray(self.confusion_matrix)
+            names = np.array([*self.classes, "other"])[: len(counts)]
+            occurs = (counts.sum(axis=0) + counts.sum(axis=1) > 0) | (counts.sum() == 0)
+            return confusion(counts[np.ix_(occurs, occurs)], names[occurs].tolist())
         return bars({name: dict(column) for name, column in self.by_class.items()} or {"": dict(self.overall)})
 
     def to_dict(self) -> dict[str, Any]:

@@ -117,4 +117,8 @@ def test_scores_are_a_mapping_a_table_and_a_figure():
     assert lines[-1].split() == ["<script>", "1.0000", "0.7500", "0.8571", "0.7500", "4"]
     labels = [text.get_text() for text in scores.plot().axes[0].get_yticklabels()]
     assert labels == ["<script>", "other"]
+    rare = classification_scores(torch.tensor([[3, 0, 1], [0, 0, 0], [0, 0, 2]]), ["a", "absent", "c"])
+    figure = rare.plot()  # a legend may have many classes that do not occur
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "c"]
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[0.75, 0.25], [0, 1]])
     assert not Scores()
