@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from geoxt.types import Array, Floats
 
@@ -107,7 +108,8 @@ class NeighborVotes:
 
     def _nearest(self, extended: Floats, scores: Floats) -> tuple[Array, Floats]:
         """Return the nearest rows (k, n), and by how much the score of the next row is larger than that of the last."""
-        np.matmul(extended.T, self._weights, out=scores)
+        # By torch, which runs on one core in each thread of the pool; the BLAS of numpy starts further threads.
+        torch.mm(torch.from_numpy(extended).T, torch.from_numpy(self._weights), out=torch.from_numpy(scores))
         flat, starts = scores.reshape(-1), np.arange(len(scores)) * scores.shape[1]
         nearest = np.empty((self._neighbors, len(scores)), np.intp)
         last = scores[:, 0]

@@ -1,5 +1,7 @@
 """AlphaEarth embeddings are dequantized before they are averaged, and keep their unit length."""
 
+from pathlib import Path
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -180,3 +182,25 @@ def test_products_are_not_mixed(tmp_path, layer):
     table = geoxt.extract(tessera, gpd.GeoDataFrame(geometry=[shapely.Point(300_005, 5_769_995)], crs="EPSG:32631"))
     with pytest.raises(InputError, match=r"Cannot combine embeddings: the model of the layer .*geotessera"):
         geoxt.embeddings.similar(layer, table)
+
+
+def test_npy_tiles_of_tessera_as_documented(tmp_path):
+    name = "grid_0.15_52.05"
+    stored = np.random.default_rng(0).integers(-128, 128, (SIDE, SIDE, 128), dtype="int8")
+    scales = np.random.default_rng(1).uniform(0.001, 0.02, (SIDE, SIDE)).astype("float32")
+    np.save(tmp_path / f"{name}.npy", stored)
+    np.save(tmp_path / f"{name}_scales.npy", scales)
+    profile = {"driver": "GTiff", "height": SIDE, "width": SIDE, "count": 1, "dtype": "uint8", "crs": "EPSG:32631"}
+    with rasterio.open(
+        tmp_path / f"{name}.tiff", "w", transform=Affine(10, 0, 3e5, 0, -10, 5_770_000), **profile
+    ) as file:
+        file.write(np.ones((1, SIDE, SIDE), "uint8"))
+    page = Path(__file__).parents[2].joinpath("docs/reference/datasets.md").read_text(encoding="utf-8")
+    code = page.split("geotessera, which it deprecates")[1].split("```python\n")[1].split("```")[0]
+    scope = {"folder": tmp_path, "name": name}
+    exec(code, scope)  # noqa: S102
+    layer = scope["layer"]
+    np.testing.assert_array_equal(layer[7], stored[..., 7] * scales)
+    point = gpd.GeoDataFrame(geometry=[shapely.Point(300_015, 5_769_995)], crs="EPSG:32631")
+    assert geoxt.extract(layer, point)["T005"].to_numpy()[0] == stored[0, 1, 5] * scales[0, 1]
+    assert layer.attrs["model"] == "https://geotessera.org/model"
