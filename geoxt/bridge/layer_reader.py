@@ -12,12 +12,13 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.alignment.label_roles import as_labels
 from geoxt.bridge.coalesce import CoalescedRead
+from geoxt.bridge.recent_parts import Part, RecentParts, of_local_files
 from geoxt.crs import crs_name
 from geoxt.errors import GridError
 from geoxt.grid import grid_of
 from geoxt.source import View, is_categorical, resolve_attrs, view_of
 from geoxt.trees import SomeData, is_layer, nodes_of
-from geoxt.types import Array
+from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
 TensorDtype = Literal["float32", "stored"]
@@ -38,6 +39,8 @@ class LayerReader:
     """Dtype of the tensor."""
     time_dim: str = ""
     """Name of the time dimension in the Dataset, "time" or "…_time"; empty if the layer has none."""
+    recent: RecentParts | None = None
+    """Pixels read last, which windows of a grid have in common; `None` unless changes of all files are noticed."""
     dates: Array | None = None
     """(time,) datetime64[ns] of the time steps; `None` without a time dimension, or if it has no dates."""
 
@@ -71,22 +74,34 @@ class LayerReader:
             Output (window, …) of bool, each window by `valid_shape`.
         """
         window = coalesced.window if self.time_dim == "time" else replace(coalesced.window, time=None)
-        pixels, pixels_valid = self.view.read(window, dtype=self.dtype)
-        width, steps = values.shape[-1], slice(None)
-        if self.time_dim and len(pixels) < values.shape[1]:
-            steps = slice(len(pixels))
-            batch_part = slice(coalesced.start, coalesced.start + len(coalesced.offsets))
-            values[batch_part, len(pixels) :] = self.view.source.fill
-            valid[batch_part, len(pixels) :] = False
-        # View.read returns a broadcast scalar (all strides 0) if every pixel is valid: no reduction over bands then.
-        all_valid = bool(pixels_valid.size and not any(pixels_valid.strides) and pixels_valid.flat[0])
-        shared = all_valid or not pixels_valid.strides[1]  # the bands have one mask in common
-        over_bands: Array = pixels_valid[:, 0] if shared else np.asarray(pixels_valid.all(axis=1))
-        for index, left in enumerate(coalesced.offsets, coalesced.start):
-            out = values[index][steps] if self.time_dim else values[index]
-            out_valid = valid[index][steps] if self.time_dim else valid[index]
-            out[...] = pixels[..., left : left + width].reshape(out.shape)
-            out_valid[...] = True if all_valid else over_bands[..., left : left + width].reshape(out_valid.shape)
+        if self.recent is not None and len(coalesced.offsets) > 1:
+            parts = self.recent.read(self.view, window, self.dtype)
+        else:
+            parts = [Part(window, *self.view.read(window, dtype=self.dtype))]
+        batch_part = slice(coalesced.start, coalesced.start + len(coalesced.offsets))
+        length, bands = parts[0].values.shape[:2]
+        if self.time_dim and length < values.shape[1]:
+            values[batch_part, length:] = self.view.source.fill
+            valid[batch_part, length:] = False
+        width = values.shape[-1]
+        windows = [Window(window.row, window.col + left, window.height, width) for left in coalesced.offsets]
+        for part in parts:
+            for index, target in enumerate(windows, coalesced.start):
+                area = target.intersect(part.window)
+                if area is not None:
+                    crop, (rows, cols) = part.crop(area), area.within(target)
+                    out = values[index][:length] if self.time_dim else values[index]
+                    out_valid = valid[index][:length] if self.time_dim else valid[index]
+                    out.reshape(length, bands, *target.shape)[..., rows, cols] = crop.values
+                    out_valid.reshape(length, *target.shape)[..., rows, cols] = _over_bands(crop.valid)
+
+
+def _over_bands(valid: Mask) -> Any:
+    """Return where all bands (axis 1) are valid; True if every pixel is."""
+    # View.read returns a broadcast scalar (all strides 0) if every pixel is valid: no reduction over bands then.
+    if valid.size and not any(valid.strides):
+        return valid.flat[0]
+    return valid.all(axis=1) if valid.strides[1] else valid[:, 0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +166,11 @@ def _layer_reader(name: str, layer: xr.DataArray, dtype: TensorDtype) -> LayerRe
     categorical = is_categorical(layer)
     time_dim = next((str(d) for d in layer.dims if str(d) == "time" or str(d).endswith("_time")), "")
     dated = time_dim in layer.coords and layer[time_dim].dtype.kind == "M"
+    view = view_of(layer)
     return LayerReader(
         name=name,
-        view=view_of(layer),
+        view=view,
+        recent=RecentParts() if of_local_files(view) else None,
         categorical=categorical,
         dtype=np.dtype("int64" if categorical else stored_dtype(layer.dtype) if dtype == "stored" else "float32"),
         time_dim=time_dim,

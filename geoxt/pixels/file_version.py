@@ -7,6 +7,8 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -114,6 +116,24 @@ def this_batch() -> BatchVersions | None:
     """Return the versions of the batch that this thread reads, or `None`."""
     batch: BatchVersions | None = getattr(_thread, "batch", None)
     return batch
+
+
+@contextmanager
+def used_versions() -> Iterator[list[FileVersion | None]]:
+    """Collect the versions of the local files that this thread reads; `None` for a file whose version is unknown."""
+    used: list[FileVersion | None] = []
+    _thread.used = used
+    try:
+        yield used
+    finally:
+        _thread.used = None
+
+
+def note_use(version: FileVersion | None) -> None:
+    """Add a file to the list of `used_versions` in this thread."""
+    used: list[FileVersion | None] | None = getattr(_thread, "used", None)
+    if used is not None:
+        used.append(version)
 
 
 def file_version(href: str) -> FileVersion | None:
@@ -230,4 +250,13 @@ def _sidecars(path: str) -> tuple[tuple[str, Stat], ...]:
     return tuple((name, stat) for name, stat in stats if stat is not None)
 
 
-__all__ = ["BatchVersions", "FileVersion", "file_version", "local_file", "main_version", "this_batch"]
+__all__ = [
+    "BatchVersions",
+    "FileVersion",
+    "file_version",
+    "local_file",
+    "main_version",
+    "note_use",
+    "this_batch",
+    "used_versions",
+]

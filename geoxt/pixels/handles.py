@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from geoxt.errors import GeoxtError, ReadError
 from geoxt.pixels import descriptors, remote
 from geoxt.pixels.credentials import Credentials, redact_url
-from geoxt.pixels.file_version import file_version, this_batch
+from geoxt.pixels.file_version import file_version, note_use, this_batch
 from geoxt.pixels.gdal_cache import limit_gdal_cache
 from geoxt.pixels.gdal_retry import GDAL_ERRORS, FileChangedError, note_status, retry_read, version_headers
 from geoxt.pixels.idle_handles import IdleHandles
@@ -151,6 +151,7 @@ def _borrow_and_use(
         handle = Handle(_open(href, credentials, **options), href, options=options, version=version)
         if version is not None and (batch := this_batch()) is not None:
             batch.add(version)
+    note_use(handle.version)
     try:
         result = use(handle)
     except BaseException:
