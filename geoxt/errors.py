@@ -179,7 +179,7 @@ class ReadWarning(GeoxtWarning):
 
 
 class DatasetWarning(GeoxtWarning):
-    """A dataset on disk lacks files of its release."""
+    """A dataset on disk lacks files of its release, or a split is used for training and for scores."""
 
 
 class AssessmentWarning(GeoxtWarning):

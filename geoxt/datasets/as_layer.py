@@ -48,7 +48,7 @@ def open_layer(reader: Reader, entries: Sequence[Entry], key: str | None, option
         open_options = {"bands": [asset.bands[index].name for index in bands], **open_options}
     open_options = {"product": asset_product(spec, key, asset), "name": key, **open_options}
     if not asset.mixed_resolution or {"resolution", "grid", "like"} & set(open_options):
-        return open_cogs(paths, **open_options)  # type: ignore[no-any-return]
+        return open_cogs(paths, **open_options)
     crs, first = open_options.get("crs"), [header.grid for header in headers(paths[: len(asset.bands)], crs=spec.crs)]
     resolution = _finest_resolution(first, crs)
     layer: xr.DataArray = open_cogs(paths, **open_options, resolution=resolution)

@@ -78,12 +78,15 @@ def _modification_times(paths: Sequence[str]) -> list[int]:
 
 
 def _load(path: Path) -> tuple[list[Entry], list[str]] | None:
+    """Return the cached samples and notes; `None` if a folder has changed, or the file is not an index."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        if _modification_times(index["watched"]) != index["stamps"]:
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
+        return _decoded(index) if _modification_times(index["watched"]) == index["stamps"] else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _decoded(index: dict[str, Any]) -> tuple[list[Entry], list[str]]:
     names, assets = index["names"], index["assets"]
     by_rule: dict[str, dict[str, Any]] = {}  # samples whose files follow the templates refer to one dict
     entries = []

@@ -145,7 +145,7 @@ def _load(path: Path, folder: str) -> dict[str, Any]:
     """Return the cache of a folder; empty if it is missing or invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     valid = isinstance(content, dict) and content.get("format") == FORMAT and content.get("folder") == folder
     files = content.get("files") if valid else None

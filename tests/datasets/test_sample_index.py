@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.dataset_trees import make_tree
 
-from geoxt.datasets import FieldSplit, ListSplit, RandomSplit, get, load
+from geoxt.datasets import FieldSplit, ListSplit, RandomSplit, cache, get, load
 from geoxt.datasets.entries import Entry
 from geoxt.datasets.sample_index import build
 from geoxt.datasets.splits import assign
@@ -61,6 +61,10 @@ def test_index_is_cached_until_a_folder_changes(patches, monkeypatch):
 def test_broken_index_is_rebuilt(patches, tmp_path):
     load("bigearthnet", patches)
     cache_file = next((tmp_path / "cache" / "datasets").iterdir())
+    empty = {"watched": [], "stamps": []}
+    for content in ("[" * 100_000, json.dumps(empty), json.dumps({**empty, "names": 1, "assets": [], "entries": [1]})):
+        cache_file.write_text(content)
+        assert cache._load(cache_file) is None
     cache_file.write_text(json.dumps({"watched": []}))
     assert len(load("bigearthnet", patches)) == 1200
 

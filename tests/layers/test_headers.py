@@ -80,7 +80,7 @@ def test_few_files_or_a_crs_argument_write_no_cache(folder, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 0}', None])
+@pytest.mark.parametrize("damage", ["", "{", "[]", "[" * 100_000, '{"format": 0}', None], ids=range(6))
 def test_damaged_cache_is_rebuilt(folder, tmp_path, opened, damage):
     headers.headers(paths(folder))
     (cache_path,) = (tmp_path / "cache" / "headers").iterdir()

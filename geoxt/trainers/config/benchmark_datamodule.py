@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from geoxt import datasets
 from geoxt.bridge import to_torch
-from geoxt.errors import InputError
+from geoxt.errors import DatasetWarning, InputError
 from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.tasks import TASKS, TaskName
@@ -207,6 +209,11 @@ def _by_part(splits: Sequence[str | list[str]] | Mapping[str, str | list[str]]) 
         msg = f"Cannot train on the parts {', '.join(chosen) or 'of an empty list'}: a part is train, val or test."
         remedy = "Pass {splits} with names of train, and optionally of val and test."
         raise InputError(msg, remedy=remedy, value=splits, argument="splits")
+    names = {part: {names} if isinstance(names, str) else set(names) for part, names in chosen.items()}
+    for first, second in combinations(names, 2):
+        if shared := sorted(names[first] & names[second]):
+            msg = f"Split {shared[0]!r} is used for {first} and for {second}: scores are too good for new images."
+            warnings.warn(msg, DatasetWarning, stacklevel=3)
     return chosen
 
 

@@ -13,7 +13,7 @@ from support.dataset_trees import make_tree
 
 from geoxt import datasets
 from geoxt.datasets.catalog import _SPECS
-from geoxt.errors import InputError, ReadError
+from geoxt.errors import DatasetWarning, InputError, ReadError
 from geoxt.legend import Legend
 from geoxt.trainers import BenchmarkDataModule, SampleDataModule, TrainingConfig
 from geoxt.trainers.config.benchmark_datamodule import default_task, has_labels
@@ -56,7 +56,8 @@ def test_default_splits_have_labels(tree, name, parts, unlabeled):
     assert module.splits == parts
     assert (module.test is None) is ("test" not in parts)
     if unlabeled:
-        named = BenchmarkDataModule(name, str(made.root), splits=["train", "train", unlabeled])
+        with pytest.warns(DatasetWarning, match="Split 'train' is used for train and for val: scores are too good"):
+            named = BenchmarkDataModule(name, str(made.root), splits=["train", "train", unlabeled])
         with pytest.raises(InputError, match=f"Cannot test on split 'test' of {name!r}: it has no"):
             build(TrainingConfig(), named)
 
