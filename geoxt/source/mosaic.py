@@ -230,9 +230,9 @@ class Mosaic:
             inside = self._clip_mask(clip, window)
             if inside is not None:
                 valid = inside[None] if valid is None else valid & inside
-        whole = full_window(self.grid)
-        if not whole.contains(window):
-            inside = _inside(window, whole)
+        area = full_window(self.grid)
+        if not area.contains(window):
+            inside = _inside(window, area)
             valid = inside[None] if valid is None else valid & inside
         require_free(values, valid, self.dtype, self.nodata)
         if valid is None:

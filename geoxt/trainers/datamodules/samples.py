@@ -145,8 +145,8 @@ class SampleDataModule(ResumableDataModule):
         kind = supervision_of(task).kind
         keys = {"image": "image", "target": kind.key or "", **(names or {})}
         moments, size = _moments(self._statistics_samples(keys["image"]), keys["image"], series=kind.takes_series)
-        given = getattr(self.train, "bands", None) if bands is None else np.asarray(bands).tolist()
-        band_names = list(map(str, given or [f"band {n + 1}" for n in range(len(moments.mean))]))
+        labels = getattr(self.train, "bands", None) if bands is None else np.asarray(bands).tolist()
+        band_names = list(map(str, labels or [f"band {n + 1}" for n in range(len(moments.mean))]))
         if len(band_names) != len(moments.mean):
             msg = f"Cannot name {len(moments.mean)} bands by {', '.join(band_names)}."
             raise InputError(msg, remedy="Pass {bands}, a name for each band.", argument="bands")
