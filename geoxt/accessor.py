@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # at run time, methods import what they need
     from geoxt.inference.devices import SomeDevice
     from geoxt.inference.scene import PredictOptions
     from geoxt.legend import Legend
+    from geoxt.plot import InteractiveMap
     from geoxt.samplers import WindowSequence
     from geoxt.tables.pixel_table import Reduction
     from geoxt.tiling.map_tile import SomeTiles
@@ -108,6 +109,12 @@ class _Accessor:
     @_function_of("geoxt.plot")
     def plot(self, *, title: str | None = None, legend: Legend | None = None) -> Figure:
         """Draw the data; see `geoxt.plot.plot`."""
+
+    @_function_of("geoxt.plot")
+    def explore(
+        self, *, legend: Legend | None = None, basemap: str | None = None, title: str | None = None
+    ) -> InteractiveMap:
+        """Return an interactive map of the data; see `geoxt.plot.explore`."""
 
 
 class _GridAccessor(_Accessor):

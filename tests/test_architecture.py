@@ -71,6 +71,7 @@ OPTIONAL |= {
     "tqdm",
 }
 OPTIONAL |= {
+    "bokeh",
     "faiss",
     "pyogrio",
     "pyarrow",

@@ -170,7 +170,7 @@ def _counts_of(
             np.equal(values, code, out=mask)
             if not complete:
                 mask &= valid
-            pixels = _pixels_in_rows(mask) if cell == (1, mask.shape[1]) else _pixels_in_cells(mask, cell)
+            pixels = _pixels_in_rows(mask) if cell == (1, values.shape[1]) else _pixels_in_cells(mask, cell)
             count = int(pixels.sum())
             if count:
                 result[code] = count, float(np.where(pixels > 0, pixels * areas, 0).sum())

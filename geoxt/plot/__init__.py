@@ -17,6 +17,7 @@ from geoxt.legend import Legend
 from geoxt.plot.colors import classes, gray_limits, is_one_picture, natural_color, rgb, stretch
 from geoxt.plot.distances import distances
 from geoxt.plot.figures import new_figure
+from geoxt.plot.interactive_map import InteractiveMap, explore
 from geoxt.plot.legend_layout import draw_legend, legend_layout
 from geoxt.plot.training import bars, confusion, history
 from geoxt.source import is_categorical, nodata_of, resolve_attrs, view_of
@@ -24,7 +25,20 @@ from geoxt.trees import nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
-__all__ = ["bars", "classes", "compare", "confusion", "distances", "history", "images", "plot", "rgb", "samples"]
+__all__ = [
+    "InteractiveMap",
+    "bars",
+    "classes",
+    "compare",
+    "confusion",
+    "distances",
+    "explore",
+    "history",
+    "images",
+    "plot",
+    "rgb",
+    "samples",
+]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

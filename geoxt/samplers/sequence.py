@@ -10,6 +10,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
+from geoxt.plot.interactive_map import InteractiveMap, WindowGroup, draw_map
 from geoxt.reprs import html_table, shortened, svg_map
 from geoxt.samplers.drawing import Figure, draw_windows
 from geoxt.samplers.sampler_files import load_table, save_table
@@ -194,6 +195,13 @@ class WindowSequence:
             for index, node in enumerate(self._nodes[:4])
         )
         return html_table(type(self).__name__, rows, below=maps)
+
+    def explore(
+        self, layer: SomeData | None = None, *, basemap: str | None = None, title: str | None = None
+    ) -> InteractiveMap:
+        """Return an interactive map of the windows, over a layer if one is given; see `geoxt.plot.explore`."""
+        group = WindowGroup(name="windows", color="#2e76b8", grids=self.grids, windows=tuple(self))
+        return draw_map(layer, [group], basemap=basemap, title=title)
 
 
 class Shard(WindowSequence):

@@ -9,6 +9,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
+from geoxt.plot.interactive_map import InteractiveMap, WindowGroup, draw_map
 from geoxt.regions.region import Region
 from geoxt.reprs import html_table, svg_map
 from geoxt.samplers.drawing import Figure, draw_regions
@@ -128,6 +129,16 @@ class Split:
             name: f"{region.pixels:,} pixels ({region.pixels / total:.0%}) in {len(region):,} rectangles"
             for name, region in self.parts.items()
         }
+
+    def explore(
+        self, layer: SomeData | None = None, *, basemap: str | None = None, title: str | None = None
+    ) -> InteractiveMap:
+        """Return an interactive map of the parts, over a layer if one is given; see `geoxt.plot.explore`."""
+        groups = [
+            WindowGroup(name=part, color=_COLORS[part], grids=region.grids, windows=tuple(region.windows))
+            for part, region in self.parts.items()
+        ]
+        return draw_map(layer, groups, basemap=basemap, title=title)
 
     def plot(self, layer: SomeData | None = None, *, title: str | None = None) -> Figure:
         """Draw the parts, one panel per node, over a layer on the split's grid (or a tree of these) if one is given.
