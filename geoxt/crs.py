@@ -109,7 +109,7 @@ def _equal_xy(a: pyproj.CRS, b: pyproj.CRS) -> bool:
     )
 
 
-def require_one_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:
+def common_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:
     """Return the common CRS of named objects; raise if they differ.
 
     Raises

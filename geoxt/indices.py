@@ -61,21 +61,21 @@ def append(
     >>> append(layer, "ndvi").sel(band="ndvi").item()
     0.5
     """
-    chosen = indices_of(indices)
+    selected = indices_of(indices)
     layer = resolve_attrs(as_layer(layer))
-    names, common = _names(layer, chosen)
+    names, common = _names(layer, selected)
     if layer.chunks is None and not getattr(layer.variable, "_in_memory", True):
         layer = layer.chunk()  # lazily indexed without dask: apply_ufunc would load it whole
     nodata = nodata_of(layer)
     bare = layer.drop_vars([name for name, coord in layer.coords.items() if "band" in coord.dims])
     parts = [_lazily(_fill_nodata, [bare], nodata=nodata)]
-    for index in chosen:
+    for index in selected:
         positions = find_bands(index, names, common, bands)
         numbers = dict(zip(("scale", "offset"), _radiometry(layer, index, positions, scale, offset), strict=True))
         used = [bare.isel(band=position) for position in positions]
         parts.append(_lazily(_index, used, name=index.name, nodata=nodata, **numbers).expand_dims("band"))
     joined = xr.concat(parts, "band", coords="minimal", compat="override", join="override", combine_attrs="drop")
-    return _with_metadata(joined.transpose(*layer.dims), layer, [*names, *(index.name for index in chosen)])
+    return _with_metadata(joined.transpose(*layer.dims), layer, [*names, *(index.name for index in selected)])
 
 
 def _names(layer: xr.DataArray, chosen: Sequence[Index]) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoxt.errors import LabelError
-from geoxt.reprs import html_table, shortened
+from geoxt.reprs import abbreviate, html_table
 from geoxt.types import Array
 
 __all__ = ["HasAttrs", "Legend", "palette"]
@@ -65,7 +65,7 @@ class Legend:
 
     def __repr__(self) -> str:
         classes = (f"{code} {name}" for code, name in zip(self.codes, self.names, strict=True))
-        return f"<Legend: {len(self)} classes: {shortened(classes)}>"
+        return f"<Legend: {len(self)} classes: {abbreviate(classes)}>"
 
     def _repr_html_(self) -> str:
         """Return the classes with their colors; beyond 20, folded."""
@@ -161,15 +161,15 @@ class Legend:
         order = np.argsort(codes)
         ordered = codes[order]
         index = np.minimum(np.searchsorted(ordered, values), len(codes) - 1)
-        known = (ordered[index] == values) & bool(self.codes)
-        if missing is None and not known.all():
-            unknown = np.unique(np.asarray(values)[~known])
+        is_class = (ordered[index] == values) & bool(self.codes)
+        if missing is None and not is_class.all():
+            unknown = np.unique(np.asarray(values)[~is_class])
             shown = ", ".join(str(value) for value in unknown[:_MAX_SHOWN]) + (
                 ", ..." if len(unknown) > _MAX_SHOWN else ""
             )
             problem = f"Cannot encode all pixels: {shown} not among the legend's {len(self)} codes."
             raise LabelError(problem, remedy="Pass a legend that has them. Or pass {missing}.", argument="missing")
-        return np.where(known, order[index], -1 if missing is None else missing).astype(np.int64)
+        return np.where(is_class, order[index], -1 if missing is None else missing).astype(np.int64)
 
     def decode(self, positions: Array) -> npt.NDArray[np.int64]:
         """Return the code of each class index: the inverse of `encode`."""
@@ -195,10 +195,10 @@ class Legend:
         ('rice', '7')
         """
         unique = list(dict.fromkeys(codes))
-        known = self.only(unique)
+        present = self.only(unique)
         new = [code for code in unique if code not in self.codes]
-        unused = [color for color in palette(len(unique)) if color not in known.colors][: len(new)]
-        return Legend((*known.codes, *new), (*known.names, *map(str, new)), (*known.colors, *unused))
+        unused = [color for color in palette(len(unique)) if color not in present.colors][: len(new)]
+        return Legend((*present.codes, *new), (*present.names, *map(str, new)), (*present.colors, *unused))
 
     @property
     def distinct_names(self) -> tuple[str, ...]:

@@ -69,12 +69,12 @@ def svg_map(shape: Sequence[int], groups: Iterable[tuple[str, Iterable[Rectangle
     return f"<svg xmlns='http://www.w3.org/2000/svg' {size} viewBox='0 0 {width} {height}'>{''.join(parts)}</svg>"
 
 
-def shortened(names: Iterable[object], count: int = 6) -> str:
+def abbreviate(names: Iterable[object], count: int = 6) -> str:
     """Return the first names, separated by commas, and the number of the other names.
 
     Examples
     --------
-    >>> shortened(["a", "b", "c"], 2)
+    >>> abbreviate(["a", "b", "c"], 2)
     'a, b and 1 more'
     """
     listed = [str(name) for name in names]

@@ -11,7 +11,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from geoxt.crs import crs_name, crs_text, parse_crs, require_one_crs
+from geoxt.crs import common_crs, crs_name, crs_text, parse_crs
 from geoxt.errors import CRSError
 from geoxt.grid import coordinates, grid_of
 
@@ -29,9 +29,9 @@ def test_crs_of_code_and_wkt_are_equal():
 
 def test_several_crs_raise_with_names():
     named_crs = [("a", parse_crs(32615)), ("b", parse_crs(32615)), ("c", parse_crs(32616))]
-    assert require_one_crs(named_crs[:2]) == parse_crs(32615)
+    assert common_crs(named_crs[:2]) == parse_crs(32615)
     with pytest.raises(CRSError, match=r"'a' is in EPSG:32615, 'c' in EPSG:32616\. Pass crs="):
-        require_one_crs(named_crs)
+        common_crs(named_crs)
 
 
 UNKNOWN_DATUM = {  # PROJ string: EPSG code of a match of 70 %, of another datum

@@ -64,18 +64,18 @@ def warm_cache(
     if not any(reader.layers for reader in cached.values()):
         problem = f"Cannot fill a block cache: none of the layers {list(next(iter(readers.values())).layers)} has one."
         raise InputError(problem, remedy="Open them with cache=, or set GEOXT_BLOCK_CACHE before opening.")
-    chosen = _windows_of(cached) if windows is None else list(windows)
-    if len(chosen) == 0:
+    selected = _windows_of(cached) if windows is None else list(windows)
+    if len(selected) == 0:
         return
-    chunks = [chosen[n : n + BATCH] for n in range(0, len(chosen), BATCH)]
+    chunks = [selected[n : n + BATCH] for n in range(0, len(selected), BATCH)]
     client = default_client()
-    with progress_bar(len(chosen), "block cache", unit="window", progress=progress) as bar:
+    with progress_bar(len(selected), "block cache", unit="window", progress=progress) as bar:
         if client is not None:
             for size in _read_on(client, cached, chunks):
                 bar.update(size)
             return
         with ThreadPoolExecutor(threads or CPU_COUNT, "geoxt-warm") as pool:
-            for _ in pool.map(partial(_read, cached), chosen):
+            for _ in pool.map(partial(_read, cached), selected):
                 bar.update()
 
 

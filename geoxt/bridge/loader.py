@@ -290,13 +290,13 @@ def loader(
         )
     if generated is not None:
         windows = [window for batch in generated for window in batch]
-    chosen = windows if isinstance(windows, WindowSequence) else list(windows)
+    sequence = windows if isinstance(windows, WindowSequence) else list(windows)
     samples: WindowDataset
     in_worker = transform if target is None else None
     if is_pack(data):
-        samples = PackDataset(data, chosen, transform=in_worker, dtype=dtype)
+        samples = PackDataset(data, sequence, transform=in_worker, dtype=dtype)
     else:
-        samples = WindowDataset(data, chosen, transform=in_worker, dtype=dtype, threads=threads)
+        samples = WindowDataset(data, sequence, transform=in_worker, dtype=dtype, threads=threads)
     sampler: Sampler[list[Window]]
     if batch_size is None:
         sampler = FixedBatchSampler(generated or [])

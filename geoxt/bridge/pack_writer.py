@@ -105,17 +105,17 @@ def pack(
         raise OutputError(f"Cannot write a pack to {str(path)!r}: it exists and is not a pack.",
                           remedy="Pass another {path}.", argument="path")  # fmt: skip
     nodes = readers_of(data, dtype="stored")
-    chosen = list(windows)
-    layouts = _layouts(nodes, chosen)
-    bar = partial(progress_bar, len(chosen), path.name, unit="window", progress=progress)
+    window_list = list(windows)
+    layouts = _layouts(nodes, window_list)
+    bar = partial(progress_bar, len(window_list), path.name, unit="window", progress=progress)
     try:
         with (
             atomic_write(path, fsync=False) as temporary,
             ThreadPoolExecutor(threads or CPU_COUNT) as pool,
             bar() as shown,
         ):
-            store = _Store(temporary, nodes, chosen, layouts, compression, shard_size)
-            for start in range(0, len(chosen), store.samples):
+            store = _Store(temporary, nodes, window_list, layouts, compression, shard_size)
+            for start in range(0, len(window_list), store.samples):
                 store.write(start, pool, shown.update)
             store.finish(windows, _attributes(data))
     except GeoxtError:

@@ -98,8 +98,8 @@ def to_torch(
         )
     if is_generator(windows):
         windows = _generator_windows(windows, data)
-    chosen = windows if isinstance(windows, WindowSequence) else list(windows)
-    return WindowDataset(data, chosen, transform=transform, dtype=dtype, threads=threads)
+    sequence = windows if isinstance(windows, WindowSequence) else list(windows)
+    return WindowDataset(data, sequence, transform=transform, dtype=dtype, threads=threads)
 
 
 def _generator_windows(generator: Any, data: Any) -> list[Window]:

@@ -10,7 +10,7 @@ from typing import Any
 from geoxt.datasets.catalog import get, names
 from geoxt.datasets.dataset import load
 from geoxt.datasets.fetch import fetch
-from geoxt.datasets.summary import describe, size_words
+from geoxt.datasets.summary import describe, format_size
 from geoxt.errors import DatasetWarning, InputError, ReadError
 from geoxt.template import Value
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace, log: Callable[[str], None], *, progress: bool 
         case "list":
             for name in names():
                 spec = get(name)
-                log(f"{name:<20} {spec.task:<16} {spec.samples or '':>8} {size_words(spec):>13}  {spec.title}")
+                log(f"{name:<20} {spec.task:<16} {spec.samples or '':>8} {format_size(spec):>13}  {spec.title}")
         case "info":
             log(describe(args.name))
         case "fetch":

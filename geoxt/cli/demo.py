@@ -212,10 +212,10 @@ def _check(job: Demo) -> None:
             )
     models.get(job.model)  # raises for an unknown name
     if job.image is not None and job.labels is not None:
-        _require_apart(job.image, job.labels)
+        _require_distinct_files(job.image, job.labels)
 
 
-def _require_apart(image: Sequence[str], labels: str) -> None:
+def _require_distinct_files(image: Sequence[str], labels: str) -> None:
     """Raise if the labels are among the image's files, since the model would see its target."""
     image_files = expand_paths(image)
     label_files = {str(Path(path).resolve()) for path in expand_paths(labels)}

@@ -193,8 +193,8 @@ def _open(job: Job, card: Card) -> xr.DataArray:
 
     def choose(layer: xr.DataArray, title: str) -> xr.DataArray:
         remedy = "Pass images with them. Or pass {product}, if the files are of a known one, or {bands} MODEL=IMAGE."
-        chosen = select_bands(layer, card, job.bands, title=title, remedy=remedy)
-        return chosen.assign_coords(band=list(card.bands)) if "band" in chosen.dims else chosen
+        selected = select_bands(layer, card, job.bands, title=title, remedy=remedy)
+        return selected.assign_coords(band=list(card.bands)) if "band" in selected.dims else selected
 
     options: dict[str, Any] = {"product": job.product, "crs": job.crs}
     if card.kind.takes_series:

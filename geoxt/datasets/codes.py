@@ -75,13 +75,13 @@ def _look_up(values: Array, table: Mapping[int, int], path: str, kind: str) -> A
     exact = values if values.dtype.kind != "f" else np.where(np.abs(values) < 2**53, values, 0)  # NaN becomes 0
     integers = exact.astype(np.int64)
     positions = np.minimum(np.searchsorted(keys, integers), len(keys) - 1)
-    known = (keys[positions] == integers) & (integers == values)  # the second term rejects fractional values
-    if not known.all():
-        unknown = np.unique(values[~known])
+    is_code = (keys[positions] == integers) & (integers == values)  # the second term rejects fractional values
+    if not is_code.all():
+        unknown = np.unique(values[~is_code])
         texts = [f"#{int(v):06x}" if kind == "colors" else f"{v:g}" for v in unknown[:SHOWN]]
         shown = ", ".join(texts) + (", …" if len(unknown) > SHOWN else "")
         raise LabelError(
-            f"Cannot determine the class of {int((~known).sum())} pixels in {path!r}: {shown} are none of the {kind} "
+            f"Cannot determine the class of {int((~is_code).sum())} pixels in {path!r}: {shown} are none of the {kind} "
             "of the dataset.",
             remedy="Fetch the dataset again with force=True, or load another release.",
         )

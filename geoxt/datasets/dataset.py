@@ -43,7 +43,7 @@ from geoxt.datasets.verify import Report, check
 from geoxt.errors import DatasetWarning, InputError
 from geoxt.layers.products import Band
 from geoxt.legend import Legend
-from geoxt.reprs import html_table, shortened
+from geoxt.reprs import abbreviate, html_table
 from geoxt.types import SomePath
 
 
@@ -115,9 +115,9 @@ class Dataset(Sequence[Sample]):
     def _rows(self) -> dict[str, str]:
         rows = {"samples": f"{len(self):,}"}
         rows |= {} if self.split is None else {"split": str(self.split)}
-        rows["assets"] = shortened(key for key in self.spec.assets if key not in self.reader.excluded)
-        rows |= {f"bands of {key}": shortened(band.name for band in bands) for key, bands in self.bands.items()}
-        return rows | ({"classes": shortened(self.classes.names)} if self.classes else {})
+        rows["assets"] = abbreviate(key for key in self.spec.assets if key not in self.reader.excluded)
+        rows |= {f"bands of {key}": abbreviate(band.name for band in bands) for key, bands in self.bands.items()}
+        return rows | ({"classes": abbreviate(self.classes.names)} if self.classes else {})
 
     def __getitem__(self, index: Any) -> Any:
         """Return a sample with lazy layers; for a slice, the dataset of its samples."""

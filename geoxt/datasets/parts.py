@@ -183,11 +183,11 @@ def _parse_where(spec: Spec, assets: Sequence[str], where: Where) -> dict[str, t
     lead = next(asset for key, asset in spec.assets.items() if not assets or key in assets)
     fields = {name: f for name, f in parse(lead.templates[0].pattern).fields.items() if name in lead.names}
     out: dict[str, tuple[Value, ...]] = {}
-    for name, chosen in where.items():
+    for name, selected in where.items():
         if name not in fields:
             msg = f"Cannot select samples of {spec.name!r} by {name!r}: its paths have {', '.join(fields)}."
             raise InputError(msg, remedy="Pass {where} with these fields.", value=name, argument="where")
-        values = tuple(chosen) if isinstance(chosen, Sequence) and not isinstance(chosen, str) else (chosen,)
+        values = tuple(selected) if isinstance(selected, Sequence) and not isinstance(selected, str) else (selected,)
         out[name] = tuple(_value(spec, fields[name], value) for value in values)
     return out
 
@@ -198,8 +198,8 @@ def _value(spec: Spec, part: Field, value: Value) -> Value:
         value = part.read(value) if isinstance(value, str) else value
         part.write(value)
     except (ValueError, InputError) as error:
-        known = ", ".join(part.choices) or f"of the form {part.form or 'text'!r}"
-        msg = f"Cannot select samples of {spec.name!r} with {part.name}={value!r}: its values are {known}."
+        allowed = ", ".join(part.choices) or f"of the form {part.form or 'text'!r}"
+        msg = f"Cannot select samples of {spec.name!r} with {part.name}={value!r}: its values are {allowed}."
         raise InputError(msg, remedy="Pass {where} with these values.", value=value, argument="where") from error
     return value
 

@@ -90,8 +90,8 @@ def select_bands(spec: Spec, names: str | Sequence[str] | None) -> tuple[dict[st
             if name.lower() in {band.name.lower(), (band.common or "").lower()}
         ]
         if not matches:
-            known = ", ".join(f"{b.name} ({b.common})" if b.common else b.name for b in spec.bands)
-            msg = f"Cannot find band {name!r} of {spec.name!r}: it has {known or 'none'}."
+            labels = ", ".join(f"{b.name} ({b.common})" if b.common else b.name for b in spec.bands)
+            msg = f"Cannot find band {name!r} of {spec.name!r}: it has {labels or 'none'}."
             raise InputError(msg, remedy="Pass {bands} of these names.", value=name, argument="bands")
         for key, index in matches:
             indices[key].append(index)

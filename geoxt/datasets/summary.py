@@ -33,7 +33,7 @@ def describe(name: str | Spec) -> str:
     for title, rows in (
         ("classes", [f"{code} {name}" for code, name in zip(*_classes(spec), strict=True)]),
         ("levels", [f"{name}: {len(level.classes)} classes" for name, level in spec.levels.items()]),
-        ("bands", [f"{b.name} {b.common or ''} {number_words(b.wavelength)}".rstrip() for b in spec.bands]),
+        ("bands", [f"{b.name} {b.common or ''} {format_number(b.wavelength)}".rstrip() for b in spec.bands]),
         ("samples", [f"{key}: {_path(asset.path)}" for key, asset in spec.assets.items()]),
         ("files", [_archive(archive) for archive in spec.archives]),
         ("to know", [*spec.quirks, *(f"unverified: {fact}" for fact in spec.unverified)]),
@@ -42,7 +42,7 @@ def describe(name: str | Spec) -> str:
     return "\n".join(lines)
 
 
-def split_words(spec: Spec) -> str:
+def format_splits(spec: Spec) -> str:
     """Return a description of the splits of a dataset."""
     sizes = ", ".join(f"{name} {count:,}" for name, count in spec.split_sizes.items())
     match spec.splits:
@@ -66,14 +66,14 @@ def split_words(spec: Spec) -> str:
             raise AssertionError(spec.splits)
 
 
-def size_words(spec: Spec) -> str:
+def format_size(spec: Spec) -> str:
     """Return the size of the images in pixels."""
     raster = next((a for a in spec.assets.values() if isinstance(a, Raster)), None)
     size = spec.image_size or (f"{raster.shape[0]:,}x{raster.shape[1]:,}" if raster else "")
     return f"{spec.window}x{spec.window} of {size}" if spec.window else size
 
 
-def class_words(spec: Spec) -> str:
+def format_classes(spec: Spec) -> str:
     """Return the number of classes, excluding ignored codes."""
     ignored = {code for asset in spec.assets.values() for code in getattr(asset, "ignore", ())}
     counts = {name: len({*level.classes.codes} - ignored) for name, level in spec.levels.items()}
@@ -82,7 +82,7 @@ def class_words(spec: Spec) -> str:
     return f"{class_count} ({levels})" if levels else class_count
 
 
-def sample_words(spec: Spec) -> str:
+def format_samples(spec: Spec) -> str:
     """Return the number of samples, or `?`; for windows, the number of images times windows per image."""
     total = spec.samples or sum(spec.split_sizes.values())
     windows = f" x {spec.windows} windows" if spec.window else ""
@@ -91,10 +91,10 @@ def sample_words(spec: Spec) -> str:
 
 def _facts(spec: Spec) -> Iterable[tuple[str, str]]:
     yield "source", spec.source
-    yield "samples", sample_words(spec)
-    yield "splits", split_words(spec)
-    yield "size", f"{size_words(spec)} pixels"
-    yield "resolution", " to ".join(number_words(value) for value in spec.resolution) + " m"
+    yield "samples", format_samples(spec)
+    yield "splits", format_splits(spec)
+    yield "size", f"{format_size(spec)} pixels"
+    yield "resolution", " to ".join(format_number(value) for value in spec.resolution) + " m"
     yield "license", spec.license or "none stated"
     yield "cite", spec.cite
     yield "homepage", spec.homepage
@@ -113,6 +113,6 @@ def _archive(archive: Archive) -> str:
     return f"{archive.file}{size} {archive.url or archive.instructions or ''}".rstrip()
 
 
-def number_words(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Return a number with thousands separators, or an empty string for None."""
     return "" if value is None else f"{value:,g}" if value < 1000 else f"{value:,.0f}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from geoxt.datasets.catalog import get, names
 from geoxt.datasets.spec import Spec
-from geoxt.datasets.summary import class_words, number_words, sample_words, size_words, split_words
+from geoxt.datasets.summary import format_classes, format_number, format_samples, format_size, format_splits
 from geoxt.layers.products import get as layer_spec
 from geoxt.layers.products import names as layer_names
 from geoxt.tasks import TASKS
@@ -30,7 +30,7 @@ def layer_table() -> str:
         )
         sizes = [spec.resolution] if spec.resolution else [b.resolution for b in spec.bands if b.resolution]
         unknown = "-" if spec.kind == "shapes" else "varies"
-        resolution = "-".join(map(number_words, sorted({min(sizes), max(sizes)}))) if sizes else unknown
+        resolution = "-".join(map(format_number, sorted({min(sizes), max(sizes)}))) if sizes else unknown
         rows.append((spec.title, f"`{name}`", spec.kind, contents, resolution, spec.license or "none stated"))
     return _markdown_table(("product", "name", "kind", "content", "resolution (m)", "license"), rows)
 
@@ -53,12 +53,12 @@ def _row(spec: Spec) -> tuple[str, ...]:
         f"`{spec.name}`",
         TASKS[spec.task].letter,
         spec.source,
-        sample_words(spec),
-        class_words(spec),
-        size_words(spec),
-        "-".join(number_words(value) for value in spec.resolution),
+        format_samples(spec),
+        format_classes(spec),
+        format_size(spec),
+        "-".join(format_number(value) for value in spec.resolution),
         spec.modality,
-        split_words(spec),
+        format_splits(spec),
     )
 
 

@@ -91,10 +91,10 @@ class Drawing:
                 return int(value)
         except (TypeError, ValueError, OverflowError):
             pass
-        known = "" if legend is None else f", and no class of {', '.join(legend.names)}"
+        classes_text = "" if legend is None else f", and no class of {', '.join(legend.names)}"
         raise LabelError(
             f"Cannot map feature {number} of {self.path!r} to a class: its {self.asset.column} {value!r} is not a "
-            f"whole number{known}.",
+            f"whole number{classes_text}.",
             remedy="Fetch the dataset again with force=True.",
         )
 

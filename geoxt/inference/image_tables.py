@@ -215,11 +215,11 @@ def _select_bands(name: str, image: PlainImage, card: Card) -> PlainImage:
     if not any(card.common_names):
         model_bands = BandNames(names=card.bands, common_names=tuple(_COMMON.get(band, "") for band in card.bands))
     positions = match_bands(model_bands, available) if image.names else (None,) * len(model_bands)
-    known = [position for position in positions if position is not None]
+    matched = [position for position in positions if position is not None]
     count, band_count = len(image.pixels), len(card.bands)
-    if len(known) == band_count:
-        values = image.pixels[known]
-    elif not known and count == band_count and image.names in ((), tuple(_COMMON)):
+    if len(matched) == band_count:
+        values = image.pixels[matched]
+    elif not matched and count == band_count and image.names in ((), tuple(_COMMON)):
         values = image.pixels
     elif count == 1 and set(card.bands) == set(_COMMON):
         values = np.repeat(image.pixels, band_count, axis=0)  # gray images among color ones, as for training

@@ -12,7 +12,7 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
-from geoxt.crs import crs_name, parse_crs, require_one_crs
+from geoxt.crs import common_crs, crs_name, parse_crs
 from geoxt.errors import CRSError, GridError, InputError
 from geoxt.grid import snap_grid
 from geoxt.layers.area import Area
@@ -228,7 +228,7 @@ def choose_grid(
                 grids[asset.grid] = scene.id
                 files[asset.grid] = asset.href.partition("?")[0].rpartition("/")[2]
     if crs is None:
-        target = require_one_crs((name, grid.crs) for grid, name in grids.items() if grid.crs is not None)
+        target = common_crs((name, grid.crs) for grid, name in grids.items() if grid.crs is not None)
     else:
         target = parse_crs(crs)
     in_target = [grid for grid in grids if grid.crs == target]
@@ -241,15 +241,15 @@ def choose_grid(
         grids, files = {g: scene for g, (scene, _) in parts.items()}, {g: file for g, (_, file) in parts.items()}
         in_target = [grid for grid in grids if grid.crs == target]
         bounds = bounds_in(list(grids), target)
-    chosen = _pair(resolution) if resolution is not None else _resolution(list(grids), target, grids, files)
-    lattice = [g for g in in_target if _is_axis_aligned(g) and np.allclose(_size(g), chosen, rtol=SAME)]
+    pixel_size = _pair(resolution) if resolution is not None else _resolution(list(grids), target, grids, files)
+    lattice = [g for g in in_target if _is_axis_aligned(g) and np.allclose(_size(g), pixel_size, rtol=SAME)]
     anchor = lattice[0].affine if lattice else Affine.identity()
     if target.geographic:
         bounds = _unwrap_longitudes(bounds)
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
     if target.geographic and right - left > 360:
         left, right = (-180, 180) if bounds[0, 2] - bounds[0, 0] < 360 else bounds[0, [0, 2]]
-    return snap_grid((left, bottom, right, top), chosen, anchor, target)
+    return snap_grid((left, bottom, right, top), pixel_size, anchor, target)
 
 
 def _resolution(

@@ -58,8 +58,8 @@ def describe(layer: xr.DataArray) -> pd.DataFrame:
 
 def _product(layer: xr.DataArray) -> Product | None:
     title = layer.attrs.get("long_name")
-    known = (products.get(name) for name in products.names())
-    return next((product for product in known if product.title == title), None)
+    registered = (products.get(name) for name in products.names())
+    return next((product for product in registered if product.title == title), None)
 
 
 def _product_row(layer: xr.DataArray, product: Product | None, assets: list[Asset]) -> _Row:

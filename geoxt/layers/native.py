@@ -87,17 +87,17 @@ def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: 
 def _lattices(scenes: Sequence[Scene]) -> list[tuple[GeoBox, list[Scene]]]:
     """Group scenes by pixel lattice, and return the grid that covers each group."""
     lattices: list[Lattice] = []
-    known: dict[GeoBox, Lattice] = {}
+    lattices_by_grid: dict[GeoBox, Lattice] = {}
     for scene in scenes:
         grids = _grids_of(scene)
-        lattice = known.get(grids[0])
+        lattice = lattices_by_grid.get(grids[0])
         if lattice is None:
             lattice = next((lattice for lattice in lattices if lattice.add(grids[0])), None)
         if lattice is None:
             lattice = Lattice(base=grids[0])
             lattice.add(grids[0])
             lattices.append(lattice)
-        known[grids[0]] = lattice
+        lattices_by_grid[grids[0]] = lattice
         lattice.scenes.append(scene)
         for grid in grids[1:]:
             lattice.add(grid)

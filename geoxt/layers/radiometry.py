@@ -27,7 +27,7 @@ def baseline_of(properties: Mapping[str, Any], item: str = "") -> str | None:
     return match[1] if match else None
 
 
-def stated(entry: Mapping[str, Any]) -> Radiometry | None:
+def stac_radiometry(entry: Mapping[str, Any]) -> Radiometry | None:
     """Return scale and offset of a band by the STAC raster extension; `None` if it states neither as a number."""
     scale = next((n for name in ("scale", "raster:scale") if (n := _finite(entry.get(name)))), None)
     offset = next((n for name in ("offset", "raster:offset") if (n := _finite(entry.get(name))) is not None), None)
@@ -46,7 +46,7 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) and not isinstance(value, bool) else None
 
 
-def known(
+def product_radiometry(
     product: Product | None,
     band: Band | None,
     file: str | None,

@@ -92,10 +92,10 @@ def score(
         # the extra class counts codes that the legend lacks
         classified = legend.encode(map_codes, missing=classes)
         matrix += confusion_matrix(torch.from_numpy(classified), torch.from_numpy(target), classes + 1)
-        known = target != IGNORE
-        hectares = np.broadcast_to(pixel_hectares(scored.grid, window), known.shape)[known]
+        valid = target != IGNORE
+        hectares = np.broadcast_to(pixel_hectares(scored.grid, window), valid.shape)[valid]
         for row, codes in enumerate((target, classified)):
-            areas[row] += np.bincount(codes[known], hectares, minlength=classes + 1)
+            areas[row] += np.bincount(codes[valid], hectares, minlength=classes + 1)
     if not matrix.any():
         raise _no_pixel()
     matrix = matrix if matrix[:, classes].any() else matrix[:classes, :classes]
@@ -115,9 +115,9 @@ def _regression(predicted: xr.DataArray, labels: xr.DataArray, region: Region | 
     views, sums = (view_of(predicted), view_of(labels)), RegressionSums(bands[0])
     for window in _blocks(region_of(labels, region)):
         (values, map_valid), (truth, valid) = (view.read(window) for view in views)
-        known = map_valid & valid & np.isfinite(values) & np.isfinite(truth)
-        target = torch.from_numpy(np.where(known, truth, np.nan))
-        sums.update(torch.from_numpy(np.where(known, values, 0)), target)
+        scored = map_valid & valid & np.isfinite(values) & np.isfinite(truth)
+        target = torch.from_numpy(np.where(scored, truth, np.nan))
+        sums.update(torch.from_numpy(np.where(scored, values, 0)), target)
     if not sums.sums[0].any():
         raise _no_pixel()
     names = (

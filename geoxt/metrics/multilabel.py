@@ -50,7 +50,7 @@ class MultilabelCounts(Metric):
     def compute(self) -> Mapping[str, Tensor]:
         """Return average precision, true positives, false positives, false negatives, correct and known, each (K,)."""
         probabilities, truth = dim_zero_cat(self.probabilities), dim_zero_cat(self.targets)
-        predicted, known = probabilities > 0.5, truth != _UNKNOWN
+        predicted, labeled = probabilities > 0.5, truth != _UNKNOWN
         average_precision = multilabel_average_precision(
             probabilities, truth, num_labels=self.labels, average="none", ignore_index=_UNKNOWN
         )
@@ -59,8 +59,8 @@ class MultilabelCounts(Metric):
             "tp": (predicted & (truth == 1)).sum(dim=0),
             "fp": (predicted & (truth == 0)).sum(dim=0),
             "fn": (~predicted & (truth == 1)).sum(dim=0),
-            "correct": ((predicted == (truth == 1)) & known).sum(dim=0),
-            "known": known.sum(dim=0),
+            "correct": ((predicted == (truth == 1)) & labeled).sum(dim=0),
+            "known": labeled.sum(dim=0),
         }
 
 

@@ -29,10 +29,10 @@ class RegressionSums(Metric):
 
     def update(self, predicted: Tensor, target: Tensor) -> None:
         """Add a batch: both (N, K, ...)."""
-        known = ~target.isnan()
-        truth = target.where(known, 0).double()
-        error = (predicted.double() - truth).where(known, 0)
-        terms = (known.double(), error, error.abs(), error**2, truth, truth**2)
+        labeled = ~target.isnan()
+        truth = target.where(labeled, 0).double()
+        error = (predicted.double() - truth).where(labeled, 0)
+        terms = (labeled.double(), error, error.abs(), error**2, truth, truth**2)
         self.sums += torch.stack([term.transpose(0, 1).flatten(1).sum(dim=1) for term in terms])
 
     def compute(self) -> Tensor:

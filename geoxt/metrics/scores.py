@@ -81,9 +81,9 @@ class Scores(Mapping[str, Any]):
         *names
             Scores to return; all by default.
         """
-        chosen = names or tuple(dict.fromkeys((*self.overall, *self.by_class)))
-        numbers = {name: float(self.overall[name]) for name in chosen if name in self.overall}
-        for name in chosen:
+        selected = names or tuple(dict.fromkeys((*self.overall, *self.by_class)))
+        numbers = {name: float(self.overall[name]) for name in selected if name in self.overall}
+        for name in selected:
             column = self.by_class.get(name, {})
             numbers |= {f"{name}/{key}": float(value) for key, value in column.items() if value is not None}
         return numbers

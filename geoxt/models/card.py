@@ -11,7 +11,7 @@ from geoxt import tasks
 from geoxt.errors import InputError
 from geoxt.legend import Legend
 from geoxt.models.band_match import BandNames
-from geoxt.reprs import html_table, shortened
+from geoxt.reprs import abbreviate, html_table
 from geoxt.tasks import TaskKind
 
 _OPTIONAL = ("common_names", "wavelengths", "temperature")
@@ -86,8 +86,8 @@ class Card:
 
     def _rows(self) -> dict[str, str]:
         """Return task, model, bands, classes and size as text."""
-        rows = {"task": self.task, "model": self.model, "bands": shortened(self.bands)}
-        rows |= {"classes": f"{len(self.codes)}: {shortened(self.names)}"} if self.codes else {}
+        rows = {"task": self.task, "model": self.model, "bands": abbreviate(self.bands)}
+        rows |= {"classes": f"{len(self.codes)}: {abbreviate(self.names)}"} if self.codes else {}
         return rows | {"size": f"{self.size[0]} x {self.size[1]} px"}
 
     @property
@@ -120,8 +120,8 @@ class Card:
             If a field is missing.
         """
         try:
-            known = [item.name for item in fields(cls) if item.name in values or item.name not in _OPTIONAL]
-            named = {name: values[name] for name in known}
+            names = [item.name for item in fields(cls) if item.name in values or item.name not in _OPTIONAL]
+            named = {name: values[name] for name in names}
         except KeyError as error:
             msg = f"Cannot read a model card without the field {error.args[0]!r}."
             raise InputError(msg, remedy="Pass a checkpoint written by geoxt.", value=error.args[0]) from error

@@ -120,8 +120,8 @@ def _is_arithmetic(text: str, *, guards: bool) -> bool:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and not re.fullmatch(r"\w+", node.value):
             return False
         if isinstance(node, ast.Call):
-            known = isinstance(node.func, ast.Attribute) if guards else getattr(node.func, "id", "") in _SYMPY
-            if not known:
+            is_allowed = isinstance(node.func, ast.Attribute) if guards else getattr(node.func, "id", "") in _SYMPY
+            if not is_allowed:
                 return False
     return True
 

@@ -46,9 +46,9 @@ def get(name: str) -> Architecture:
         return ARCHITECTURES[name]
     if name.startswith(TIMM) and timm().is_model(name.removeprefix(TIMM)):
         return classifier(name, name.removeprefix(TIMM), "timm, https://doi.org/10.5281/zenodo.4414861")
-    known = [f"{TIMM}{model}" for model in timm().list_models()] if name.startswith(TIMM) else list(ARCHITECTURES)
-    listed = ", ".join(known for known in ARCHITECTURES if not known.startswith("test_"))
-    msg = f"Cannot build a model named {name!r}. {did_you_mean(name, known, count=1)}".rstrip()
+    names = [f"{TIMM}{model}" for model in timm().list_models()] if name.startswith(TIMM) else list(ARCHITECTURES)
+    listed = ", ".join(key for key in ARCHITECTURES if not key.startswith("test_"))
+    msg = f"Cannot build a model named {name!r}. {did_you_mean(name, names, count=1)}".rstrip()
     raise InputError(msg, remedy=f"Pass one of {listed}, or 'timm/' plus a timm model name.", value=name)
 
 

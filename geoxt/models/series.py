@@ -49,9 +49,9 @@ class PixelSeries(nn.Module):
         images = pad(without(series, valid).flatten(0, 1), 1, least=2)
         height, width = images.shape[-2:]
         dates = self.stem(images).unflatten(0, series.shape[:2])
-        when, known = (every_pixel(values, height, width) for values in (days(series, positions), valid))
+        when, observed = (every_pixel(values, height, width) for values in (days(series, positions), valid))
         assert when is not None
-        summary, _ = self.time(at_pixels(dates), when, known)
+        summary, _ = self.time(at_pixels(dates), when, observed)
         return summary.view(len(series), height, width, -1).permute(0, 3, 1, 2)[..., :rows, :columns]
 
 
@@ -148,8 +148,8 @@ class UTAE(nn.Module):
 
     def _over_time(self, dates: Tensor, when: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         count, steps, _, height, width = dates.shape
-        days_of, known = (every_pixel(values, height, width) for values in (when, valid))
-        summary, attention = self.time(at_pixels(dates), days_of, known)
+        days_of, observed = (every_pixel(values, height, width) for values in (when, valid))
+        summary, attention = self.time(at_pixels(dates), days_of, observed)
         image = summary.view(count, height, width, -1).permute(0, 3, 1, 2)
         return image, attention.view(-1, count, height, width, steps).permute(0, 1, 4, 2, 3)
 

@@ -261,19 +261,19 @@ def samples(
     >>> len(figure.axes)
     8
     """
-    chosen = list(windows)
-    if not chosen:
+    selected = list(windows)
+    if not selected:
         raise InputError("Cannot plot samples: there are no windows.", remedy="Pass {windows} of a sampler.")
-    columns = min(columns, len(chosen))
-    rows = -(-len(chosen) // columns)
-    read = [view_of(data[mask]).read(window) for window in chosen]
+    columns = min(columns, len(selected))
+    rows = -(-len(selected) // columns)
+    read = [view_of(data[mask]).read(window) for window in selected]
     legend = _occurring_classes(Legend.of(data[mask]), [codes[valid] for codes, valid in read])
     key = legend_layout(legend, 1.5 * columns)
     figure = new_figure(key.width, 3.1 * rows + 0.2 + key.height)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for panel in axes.flat:
         _hide_frame(panel, None)
-    for index, window in enumerate(chosen):
+    for index, window in enumerate(selected):
         row, column = divmod(index, columns)
         picture, labels = _pictures(data, window, image, mask, legend)
         axes[2 * row, column].imshow(picture, interpolation="nearest")
@@ -304,11 +304,11 @@ def _occurring_classes(legend: Legend, arrays: Iterable[Array]) -> Legend:
 
 def _pictures(data: xr.Dataset, window: Window, image: str, mask: str, legend: Legend) -> tuple[Array, Array]:
     values, valid = view_of(data[image]).read(window)
-    chosen = natural_color(data[image], values.shape[1])
-    picture = stretch(values[0, chosen].astype("float32"), np.all(valid[0, chosen], axis=0))
-    codes, known = (part[0, 0] for part in view_of(data[mask]).read(window))
-    known = known & (legend.encode(codes, missing=-1) >= 0)
-    return picture, np.dstack((legend.rgb(codes) / 255, known)).astype("float32")
+    rgb_bands = natural_color(data[image], values.shape[1])
+    picture = stretch(values[0, rgb_bands].astype("float32"), np.all(valid[0, rgb_bands], axis=0))
+    codes, labeled = (part[0, 0] for part in view_of(data[mask]).read(window))
+    labeled = labeled & (legend.encode(codes, missing=-1) >= 0)
+    return picture, np.dstack((legend.rgb(codes) / 255, labeled)).astype("float32")
 
 
 def _outline(axes: Axes, window: Window) -> None:

@@ -45,8 +45,8 @@ def rgb(layer: xr.DataArray | xr.Dataset, *, bands: Sequence[str | int] | None =
     """
     layer = resolve_attrs(as_layer(layer))
     values, valid = _cube(layer)
-    chosen = natural_color(layer, len(values)) if bands is None else [_position(layer, band) for band in bands]
-    return stretch(values[chosen], np.all(valid[chosen], axis=0))
+    rgb_bands = natural_color(layer, len(values)) if bands is None else [_position(layer, band) for band in bands]
+    return stretch(values[rgb_bands], np.all(valid[rgb_bands], axis=0))
 
 
 def classes(layer: xr.DataArray | xr.Dataset, legend: Legend | None = None) -> Array:
@@ -69,11 +69,11 @@ def classes(layer: xr.DataArray | xr.Dataset, legend: Legend | None = None) -> A
     layer = resolve_attrs(as_layer(layer))
     legend = legend or Legend.of(layer)
     values = without_single_dims(layer.to_numpy(), layer)
-    known = legend.encode(values, missing=-1) >= 0
+    is_class = legend.encode(values, missing=-1) >= 0
     nodata = nodata_of(layer)
     if nodata is not None:
-        known &= values != nodata
-    return np.dstack((legend.rgb(values) / 255, known)).astype("float32")
+        is_class &= values != nodata
+    return np.dstack((legend.rgb(values) / 255, is_class)).astype("float32")
 
 
 def gray_limits(layer: xr.DataArray) -> tuple[float, float] | None:

@@ -229,7 +229,7 @@ def features(
     return table
 
 
-def shifted(pixels: int) -> Perturb:
+def translate(pixels: int) -> Perturb:
     """Return a shift of images down and to the right; their first rows and columns are repeated."""
 
     def shift(images: Tensor) -> Tensor:
@@ -238,12 +238,12 @@ def shifted(pixels: int) -> Perturb:
     return shift
 
 
-def reversed_bands(images: Tensor) -> Tensor:
+def reverse_bands(images: Tensor) -> Tensor:
     """Return images with their bands in reverse order."""
     return images.flip(1)
 
 
-def at_half_resolution(images: Tensor) -> Tensor:
+def half_resolution(images: Tensor) -> Tensor:
     """Return images resampled to half their height and width, and back."""
     options: dict[str, Any] = {"mode": "bilinear", "align_corners": False, "antialias": True}
     half = F.interpolate(images, size=tuple(max(side // 2, 1) for side in images.shape[-2:]), **options)

@@ -179,8 +179,8 @@ def _benchmark(name: str, *, root: SomePath | None, bands: Sequence[str] | None,
     spec = datasets.get(name)
     if spec.task != "classification" or spec.classes is None:
         msg = f"Cannot probe on {name!r}: its task is {spec.task}."
-        known = [other for other in datasets.names() if datasets.get(other).task == "classification"]
-        raise InputError(msg, remedy=f"Pass {{dataset}}, one of {', '.join(known)}.", value=name, argument="dataset")
+        names = [other for other in datasets.names() if datasets.get(other).task == "classification"]
+        raise InputError(msg, remedy=f"Pass {{dataset}}, one of {', '.join(names)}.", value=name, argument="dataset")
     folder = Path("data") / name if root is None else Path(root).expanduser()
     splits = [part for part in PARTS if part in spec.split_names]
     loaded = {split: datasets.load(spec, folder, split, bands, download=download) for split in splits}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geoxt.inference.devices import SomeDevice
-from geoxt.probes.encoders import FrozenEncoder, at_half_resolution, features, open_encoder, reversed_bands, shifted
+from geoxt.probes.encoders import FrozenEncoder, features, half_resolution, open_encoder, reverse_bands, translate
 from geoxt.probes.labeled_images import PARTS, LabeledImages
 from geoxt.probes.probe_report import markdown
 from geoxt.probes.protocols import ProbeOptions, blocked_parts, few_shot, fit_probes, random_parts, scores
@@ -89,15 +89,15 @@ def run_probes(
     >>> report["encoders"][0]["scores"]["knn"]
     {'accuracy': 1.0, 'interval': [1.0, 1.0], 'n': 4}
     """
-    chosen = options or ProbeOptions()
+    protocol = options or ProbeOptions()
     folder = Path(out)
-    chosen.shots_of(np.unique(data.labels[data.parts["train"]], return_counts=True)[1].min())  # raises if too many
+    protocol.shots_of(np.unique(data.labels[data.parts["train"]], return_counts=True)[1].min())  # raises if too many
     with lock_folder(folder):
-        encoders = [open_encoder(name, data, seed=chosen.seed) for name in models]  # raises before the first result
-        results = [_result(encoder, data, folder, chosen, batch_size, device, log) for encoder in encoders]
+        encoders = [open_encoder(name, data, seed=protocol.seed) for name in models]  # raises before the first result
+        results = [_result(encoder, data, folder, protocol, batch_size, device, log) for encoder in encoders]
         parts = {part: len(data.parts[part]) for part in PARTS}
         dataset = {"name": data.name, "split": data.split, "images": parts, "classes": list(data.classes)}
-        report = {"dataset": dataset, "options": to_json(chosen), "encoders": results}
+        report = {"dataset": dataset, "options": to_json(protocol), "encoders": results}
         write_text(folder / REPORT, json.dumps(report, indent=2) + "\n")
         write_text(folder / TABLE, markdown(report))
     return report
@@ -135,9 +135,9 @@ def _probe(
     estimators = fit_probes(rows, data.labels, data.parts, options)
     base = scores(estimators, rows[test], data.labels[test], options)
     changes: dict[str, dict[str, Any]] = {
-        f"shift by {options.shift} px": {"perturb": shifted(options.shift)},
-        "bands reversed": {"perturb": reversed_bands},
-        "half resolution": {"perturb": at_half_resolution},
+        f"shift by {options.shift} px": {"perturb": translate(options.shift)},
+        "bands reversed": {"perturb": reverse_bands},
+        "half resolution": {"perturb": half_resolution},
         "each image standardized": {"standardize": True},
     }
     if len(encoder.positions) == 1:

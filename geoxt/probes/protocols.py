@@ -149,8 +149,8 @@ def bootstrap_interval(correct: Array, options: ProbeOptions, *, groups: Array |
     rng = np.random.default_rng([options.seed, 95])
     means = []
     for _ in range(options.n_resamples):
-        drawn = rng.integers(0, len(sizes), len(sizes))
-        means.append(sums[drawn].sum() / sizes[drawn].sum())
+        resample = rng.integers(0, len(sizes), len(sizes))
+        means.append(sums[resample].sum() / sizes[resample].sum())
     low, high = np.quantile(means, [0.025, 0.975]).tolist()
     return round(low, 6), round(high, 6)
 
@@ -174,8 +174,8 @@ def few_shot(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) ->
         accuracy: dict[str, list[float]] = {"knn": [], "linear": []}
         for draw in range(options.draws):
             rng = np.random.default_rng([options.seed, shot, draw])
-            chosen = np.concatenate([rng.choice(members, shot, replace=False) for members in by_class])
-            table = _table(rows, labels, chosen)
+            selected = np.concatenate([rng.choice(members, shot, replace=False) for members in by_class])
+            table = _table(rows, labels, selected)
             fitted = {
                 "knn": knn(table, _TARGET, n_neighbors=min(options.n_neighbors, len(table))),
                 "linear": linear_probe(table, _TARGET, Cs=options.Cs, cv=_FOLDS, seed=options.seed),

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
 from geoxt.plot.interactive_map import InteractiveMap, WindowGroup, draw_map
-from geoxt.reprs import html_table, shortened, svg_map
+from geoxt.reprs import html_table, abbreviate, svg_map
 from geoxt.samplers.drawing import Figure, draw_windows
 from geoxt.samplers.sampler_files import load_table, save_table
 from geoxt.trees import SomeData
@@ -187,7 +187,7 @@ class WindowSequence:
     def _repr_html_(self) -> str:
         """Return number and size of the windows, and a small map of them for each node."""
         heights_widths = (f"{height} x {width}" for height, width in np.unique(self.table[:, 2:], axis=0).tolist())
-        rows = {"windows": f"{len(self):,}", "height x width": shortened(heights_widths, 3)}
+        rows = {"windows": f"{len(self):,}", "height x width": abbreviate(heights_widths, 3)}
         maps = "".join(
             svg_map(
                 tuple(self.grids[node].shape), [("#2e76b8", map(tuple, self.table[self.node_index == index].tolist()))]

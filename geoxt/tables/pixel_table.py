@@ -253,7 +253,7 @@ def _in_polygons(frame: Any, nodes: Mapping[str, LayerValues]) -> list[_Pixels]:
     """Return the pixels whose centers lie in each polygon: of the node with most of them, unless all are invalid."""
     inside = [[_pixels_in(polygon, frame.crs, layers.grid) for polygon in frame.geometry] for layers in nodes.values()]
     counts = np.array([[len(pixels) for pixels in of_node] for of_node in inside])
-    chosen: list[list[_Pixels]] = [[] for _ in nodes]
+    parts_of_nodes: list[list[_Pixels]] = [[] for _ in nodes]
     remaining = np.flatnonzero(counts.any(axis=0))
     while len(remaining):
         node_of, again = counts[:, remaining].argmax(axis=0), []
@@ -264,9 +264,9 @@ def _in_polygons(frame: Any, nodes: Mapping[str, LayerValues]) -> list[_Pixels]:
             counts[number, items] = 0
             final = valid | ~counts[:, items].any(axis=0)
             again.append(items[~final])
-            chosen[number].append(_subset(part, np.isin(part.item, items[final])))
+            parts_of_nodes[number].append(_subset(part, np.isin(part.item, items[final])))
         remaining = np.concatenate(again)
-    return [_merge_nodes(layers, parts) for layers, parts in zip(nodes.values(), chosen, strict=True)]
+    return [_merge_nodes(layers, parts) for layers, parts in zip(nodes.values(), parts_of_nodes, strict=True)]
 
 
 def _part_of(layers: LayerValues, items: Array, pixels_of_items: list[Array]) -> _Pixels:

@@ -194,8 +194,8 @@ class MixUp(nn.Module):
     def forward(self, sample: Sample) -> Sample:
         """Return the mixed batch."""
         count = len(image_of(sample, self.image))
-        partners, chosen = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
-        weights = self.draws.beta(self.alpha, count).where(chosen & (partners != torch.arange(count)), 1)
+        partners, applied = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
+        weights = self.draws.beta(self.alpha, count).where(applied & (partners != torch.arange(count)), 1)
         return mixup(sample, partners, weights, image=self.image, label=self.label, num_classes=self.num_classes)
 
 
@@ -237,10 +237,10 @@ class CutMix(nn.Module):
     def forward(self, sample: Sample) -> Sample:
         """Return the mixed batch."""
         count, height, width = size_of(layers_of(sample))
-        partners, chosen = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
+        partners, applied = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
         # a rectangle of the window's shape: each side has the square root of the area's fraction (Yun et al., eq. 2)
         side = (1 - self.draws.beta(self.alpha, count)).sqrt()
-        side = side.where(chosen & (partners != torch.arange(count)), 0)
+        side = side.where(applied & (partners != torch.arange(count)), 0)
         limits = []
         for length in (height, width):
             center, half = self.draws.integers(length, count), (side * length / 2).round().long()
@@ -278,8 +278,8 @@ class SlideMix(nn.Module):
     def forward(self, sample: Sample) -> Sample:
         """Return the rolled batch."""
         count, height, width = size_of(layers_of(sample))
-        chosen, across = self.draws.bernoulli(self.p, count), self.draws.bernoulli(0.5, count)
-        fraction = (2 * self.draws.uniform(count) - 1) * self.max_shift * chosen
+        applied, across = self.draws.bernoulli(self.p, count), self.draws.bernoulli(0.5, count)
+        fraction = (2 * self.draws.uniform(count) - 1) * self.max_shift * applied
         down = (fraction * height).round().long().where(~across, 0)
         return roll(sample, torch.stack([down, (fraction * width).round().long().where(across, 0)], dim=1))
 

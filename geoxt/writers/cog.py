@@ -191,7 +191,7 @@ def _write_names(layer: xr.DataArray, path: Path) -> None:
         return
     if min(legend.codes) < 0 or max(legend.codes) >= _MAX_NAMES:
         return
-    known = dict(zip(legend.codes, legend.names, strict=True))
-    rows = "".join(f"<Category>{escape(known.get(code, ''))}</Category>" for code in range(max(known) + 1))
+    class_names = dict(zip(legend.codes, legend.names, strict=True))
+    rows = "".join(f"<Category>{escape(class_names.get(code, ''))}</Category>" for code in range(max(class_names) + 1))
     text = f'<PAMDataset><PAMRasterBand band="1"><CategoryNames>{rows}</CategoryNames></PAMRasterBand></PAMDataset>\n'
     path.write_text(text, encoding="utf-8")

@@ -227,8 +227,8 @@ def _means(shapes: Array, view: View, grid: GeoBox) -> Floats:
         transform = Affine.translation(block.col, block.row)
         ids = rasterio.features.rasterize(numbered, block.shape, transform=transform, dtype="int32")
         values, valid = view.read(block)
-        known = valid[0, 0] & (ids > 0)
-        totals += np.bincount(ids[known], values[0, 0][known].astype(float), len(totals))
-        counts += np.bincount(ids[known], minlength=len(counts))
+        labeled = valid[0, 0] & (ids > 0)
+        totals += np.bincount(ids[labeled], values[0, 0][labeled].astype(float), len(totals))
+        counts += np.bincount(ids[labeled], minlength=len(counts))
     with np.errstate(invalid="ignore"):
         return np.asarray(totals[1:] / counts[1:], float)

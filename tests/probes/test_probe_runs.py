@@ -104,11 +104,11 @@ def test_interval_is_that_of_the_binomial_and_wider_for_groups():
 
 def test_changes_of_images():
     image = torch.arange(32.0).reshape(1, 2, 4, 4)
-    moved = encoders.shifted(1)(image)
+    moved = encoders.translate(1)(image)
     assert torch.equal(moved[..., 1:, 1:], image[..., :-1, :-1])
     assert torch.equal(moved[..., 0, 1:], image[..., 0, :-1])
-    assert torch.equal(encoders.reversed_bands(image)[0, 0], image[0, 1])
-    blurred = encoders.at_half_resolution(image)
+    assert torch.equal(encoders.reverse_bands(image)[0, 0], image[0, 1])
+    blurred = encoders.half_resolution(image)
     assert blurred.shape == image.shape
     assert blurred.mean() == pytest.approx(float(image.mean()))
     assert blurred.std() < image.std()

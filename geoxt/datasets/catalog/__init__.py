@@ -85,7 +85,7 @@ def get(name: str) -> Spec:
     >>> get("EuroSAT").samples
     27000
     """
-    by_key = {_key(known): known for known in _SPECS}
+    by_key = {_key(spec): spec for spec in _SPECS}
     if _key(name) not in by_key:
         if _key(name) in map(_key, products.names()):
             problem = f"Cannot find a dataset named {name!r}: it is a product."

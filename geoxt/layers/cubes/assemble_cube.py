@@ -59,12 +59,12 @@ def assemble_cube(
     InputError, CRSError, GridError, OverlapError
         See `open_zarr`.
     """
-    chosen, product_bands = choose_bands(bands, request.bands, request.product)
-    metadata = metadata_of(chosen, request.product, product_bands, categorical=request.categorical)
-    variables = {id(band.variable): band.variable for band in (*chosen, *request.quality)}
+    selected, product_bands = choose_bands(bands, request.bands, request.product)
+    metadata = metadata_of(selected, request.product, product_bands, categorical=request.categorical)
+    variables = {id(band.variable): band.variable for band in (*selected, *request.quality)}
     located = {key: locate(variable) for key, variable in variables.items()}
     scenes = scenes_of(
-        chosen, request.product, product_bands, locate=lambda band: located[id(band.variable)], name=request.label,
+        selected, request.product, product_bands, locate=lambda band: located[id(band.variable)], name=request.label,
         nodata=placement.nodata, quality=request.quality, exclude=request.exclude,
     )  # fmt: skip
     area = placement.area
@@ -75,7 +75,7 @@ def assemble_cube(
         placement = replace(placement, groupby="mosaic")
     if placement.grid is None and placement.crs is None and area is None:
         placement = replace(placement, grid=_turned_grid(scenes, placement.resolution))
-    placement = replace(placement, chunks=placement.chunks or _chunks(chosen))
+    placement = replace(placement, chunks=placement.chunks or _chunks(selected))
     return (
         assemble_native(scenes, metadata, placement)
         if is_native(placement.crs)

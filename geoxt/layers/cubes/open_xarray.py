@@ -126,8 +126,8 @@ def open_xarray(
     spatial = [v for v in variables if v.name not in ds.coords and v.spatial and v.dtype.kind in "biuf"]
     if not spatial:
         require_spatial(variables, label)
-    chosen = [v for v in spatial if names is not None and v.name in names] or spatial
-    every = [band for variable in chosen for band in bands_of(variable, select or {})]
+    selected = [v for v in spatial if names is not None and v.name in names] or spatial
+    every = [band for variable in selected for band in bands_of(variable, select or {})]
     request = Request(bands=names, product=product, categorical=categorical, label=label)
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid_of(like) if like is not None else grid, area=area, groupby=groupby,

@@ -50,15 +50,15 @@ def bands_of(variable: Variable, select: Select) -> list[Band]:
     """
     others = [i for i in range(len(variable.dims)) if i not in {variable.axis("y"), variable.axis("x")}]
     time = next((i for i in others if _is_time(variable, i) and variable.dims[i] not in select), None)
-    chosen: dict[int, list[tuple[int, str]]] = {}
+    selected: dict[int, list[tuple[int, str]]] = {}
     for axis in others:
         if axis != time:
-            chosen[axis] = _labels(variable, axis, select)
+            selected[axis] = _labels(variable, axis, select)
     sizes = [variable.shape[axis] for axis in others]
-    several = [axis for axis, labels in chosen.items() if len(labels) > 1 or variable.dims[axis] in BAND_DIMS]
+    several = [axis for axis, labels in selected.items() if len(labels) > 1 or variable.dims[axis] in BAND_DIMS]
     bands = []
-    for combination in np.ndindex(*(len(labels) for labels in chosen.values())):
-        picked = {axis: labels[i] for (axis, labels), i in zip(chosen.items(), combination, strict=True)}
+    for combination in np.ndindex(*(len(labels) for labels in selected.values())):
+        picked = {axis: labels[i] for (axis, labels), i in zip(selected.items(), combination, strict=True)}
         suffix = "_".join(picked[axis][1] for axis in several)
         plain = bool(several) and all(variable.dims[axis] in BAND_DIMS for axis in several)
         name = suffix if plain and not suffix.isdigit() else f"{variable.name}_{suffix}" if suffix else variable.name

@@ -168,15 +168,15 @@ def choose_pyramids(pyramids: Sequence[Pyramid], names: Sequence[str] | None) ->
     InputError
         If two groups have a variable of a name.
     """
-    chosen = [p for p in pyramids if names is None or p.variable.name in names or p.variable.path in names]
+    selected = [p for p in pyramids if names is None or p.variable.name in names or p.variable.path in names]
     first: dict[str, Pyramid] = {}
-    for pyramid in chosen:
+    for pyramid in selected:
         other = first.setdefault(pyramid.variable.name, pyramid)
         if other is not pyramid:
             a, b = other.variable, pyramid.variable
             problem = f"Cannot choose one variable {a.name!r}: the groups {a.group!r} and {b.group!r} have it."
             raise InputError(problem, remedy=f"Pass {{group:{a.group!r}}} or {{group:{b.group!r}}}.", argument="group")
-    return chosen
+    return selected
 
 
 __all__ = ["Pyramid", "choose_pyramids", "pyramids_of"]

@@ -18,7 +18,7 @@ from geoxt.layers.exclude import SomeFlags, quality_of
 from geoxt.layers.files.product_scenes import product_metadata
 from geoxt.layers.products import Band as ProductBand
 from geoxt.layers.products import Product, resolve_bands
-from geoxt.layers.radiometry import known
+from geoxt.layers.radiometry import product_radiometry
 from geoxt.legend import Legend
 from geoxt.pixels.scaled_array import ScaledArray
 from geoxt.source import Asset, Scene
@@ -47,7 +47,7 @@ def choose_bands(
             requested = tuple(band for band in requested if band.name not in absent)
         if absent and (names is not None or not requested):
             raise _missing_bands_error(absent, bands)
-        chosen = [band for w in requested if (band := by_band[w.name]) is not None]
+        selected = [band for w in requested if (band := by_band[w.name]) is not None]
     else:
         requested = ()
         by_name = {band.name: band for band in bands}
@@ -56,10 +56,10 @@ def choose_bands(
         missing = [name for name in names or () if name not in by_name]
         if missing:
             raise _missing_bands_error(missing, bands)
-        chosen = list(bands) if names is None else [by_name[name] for name in names]
-    for band in chosen[1:]:
-        _require_same_times(chosen[0], band)
-    return chosen, requested
+        selected = list(bands) if names is None else [by_name[name] for name in names]
+    for band in selected[1:]:
+        _require_same_times(selected[0], band)
+    return selected, requested
 
 
 def _of_product(requested: ProductBand, bands: Sequence[Band]) -> Band | None:
@@ -161,7 +161,7 @@ def assets_of(
     extra = (*(_to_stored_dtype(m, dtype) for m in finite), *(product.ignore if product is not None else ()))
     scale, offset = _scale(attrs)
     if scale is None:
-        rule = known(product, of_product, None) if product is not None else None
+        rule = product_radiometry(product, of_product, None) if product is not None else None
         scale, offset = (rule.scale, rule.offset) if rule is not None else (1.0, 0.0)
     return [
         Asset(

@@ -53,9 +53,9 @@ def open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str]
     if not spatial:
         require_spatial(variables, f"{address.name}{f', group {group!r}' if group else ''}")
     requested = None if names is None else [v for v in spatial if v.name in names]
-    chosen = choose_pyramids(pyramids_of(requested or spatial, groups), None)
+    selected = choose_pyramids(pyramids_of(requested or spatial, groups), None)
     return [
-        replace(p, scales=scales[p.variable.path], overviews=()) if p.variable.path in scales else p for p in chosen
+        replace(p, scales=scales[p.variable.path], overviews=()) if p.variable.path in scales else p for p in selected
     ]
 
 
@@ -91,7 +91,7 @@ def open_quality(address: StoreAddress, product: Product | None, flags: SomeFlag
         return []
     names = {name: band_names(product, name) for name in quality_tests(product, flags, scene=address.name)}
     groups, _ = read_groups(address, None)
-    chosen = []
+    selected = []
     for name, spellings in names.items():
         members = {
             path: replace(group, arrays={n: a for n, a in group.arrays.items() if a.ndim < 2 or n.lower() in spellings})
@@ -101,8 +101,8 @@ def open_quality(address: StoreAddress, product: Product | None, flags: SomeFlag
         if not variables:
             problem = f"Cannot exclude {', '.join(flag_names(flags))}: {address.name} has no quality band {name!r}."
             raise InputError(problem, remedy="Leave {exclude} out.", value=flags, argument="exclude")
-        chosen += choose_pyramids(pyramids_of(variables, members), None)
-    return chosen
+        selected += choose_pyramids(pyramids_of(variables, members), None)
+    return selected
 
 
 def _below(groups: Mapping[str, Group], group: str | None, only: str | None) -> str:

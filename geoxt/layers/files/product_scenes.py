@@ -13,7 +13,7 @@ from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_test
 from geoxt.layers.files.alpha import alpha_as_data
 from geoxt.layers.files.sidecars import Sidecars
 from geoxt.layers.products import FileFields, Product, Radiometry
-from geoxt.layers.radiometry import known
+from geoxt.layers.radiometry import product_radiometry
 from geoxt.layers.time import to_datetime64
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
@@ -152,7 +152,7 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
     bands = {}
     for band in held:
         strict = rescale and not has_scale(header, band.index)
-        rule = known(
+        rule = product_radiometry(
             product, band, fields.file, baseline=baseline, strict=strict, of_scene=of_scene, scene=fields.scene
         )
         name = fields.file or band.name

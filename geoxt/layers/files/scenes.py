@@ -121,10 +121,10 @@ def choose_bands(
         raise InputError(problem, remedy="Pass {bands} from these.", argument="bands")
     positions = [metadata.bands.index(name) for name in names]
     units = tuple(metadata.units[i] for i in positions) if metadata.units else ()
-    chosen = [replace(scene, assets=tuple(scene.assets[i] for i in positions)) for scene in scenes]
+    selected = [replace(scene, assets=tuple(scene.assets[i] for i in positions)) for scene in scenes]
     coords = {key: tuple(values[i] for i in positions) for key, values in metadata.coords.items()}
     metadata = replace(metadata, bands=tuple(names), coords=coords, units=units)
-    return chosen, metadata if product is None else with_classes(metadata, product, categorical=categorical)
+    return selected, metadata if product is None else with_classes(metadata, product, categorical=categorical)
 
 
 def _find_band_name(metadata: LayerMetadata, name: str) -> str:

@@ -70,7 +70,7 @@ def get(name: str) -> Product:
     >>> [band.common for band in resolve_bands(get("Landsat-8"), ["SR_B5", "B4"])]
     ['nir08', 'red']
     """
-    by_key = {_key(known): known for known in _PRODUCTS}
+    by_key = {_key(product): product for product in _PRODUCTS}
     if _key(name) not in by_key:
         hint = did_you_mean(_key(name), by_key) or f"Known products: {', '.join(_PRODUCTS)}."
         problem, remedy = f"Cannot find a product named {name!r}. {hint}", "Pass another {product}, or leave it out."

@@ -38,19 +38,19 @@ def resolve_bands(product: Product, names: str | Sequence[str] | None = None) ->
 
 
 def _resolve(product: Product, name: str) -> Band:
-    known, key = (*product.bands, *product.extras), band_key(name)
-    by_name = [band for band in known if band_key(band.name) == key]
-    file = [replace(band, files=(f,)) for band in known for f in band.files if band_key(f) == key]
-    asset = [band for band in known if key in map(band_key, band.assets)]
-    common = [band for band in known if band.common and band_key(band.common) == key]
-    family = [band for band in known if band.common and band_key(band.common).rstrip("0123456789") == key]
+    bands, key = (*product.bands, *product.extras), band_key(name)
+    by_name = [band for band in bands if band_key(band.name) == key]
+    file = [replace(band, files=(f,)) for band in bands for f in band.files if band_key(f) == key]
+    asset = [band for band in bands if key in map(band_key, band.assets)]
+    common = [band for band in bands if band.common and band_key(band.common) == key]
+    family = [band for band in bands if band.common and band_key(band.common).rstrip("0123456789") == key]
     matches = by_name or file or common or asset or family
     if len(matches) == 1:
         return matches[0]
     if matches:
         problem = f"Cannot choose one band of {product.name} for {name!r}: it may mean {_format_bands(matches)}."
         raise InputError(problem, remedy="Pass {bands} with one of the names.", value=name, argument="bands")
-    problem = _unknown_band_message(product, name, known)
+    problem = _unknown_band_message(product, name, bands)
     raise InputError(problem, remedy="Pass {bands} with some of the names.", value=name, argument="bands")
 
 

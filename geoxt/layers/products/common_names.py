@@ -26,13 +26,13 @@ def shared_common_names(names: Sequence[str], products: Iterable[Product]) -> tu
     products
         The known products.
     """
-    known = list(products)
-    words = {band.common.lower() for product in known for band in (*product.bands, *product.extras) if band.common}
+    candidates = list(products)
+    words = {band.common.lower() for product in candidates for band in (*product.bands, *product.extras) if band.common}
     upper = [name.upper() for name in names]
     numbered = {name for name in upper if _NUMBERED.fullmatch(name)}
     meanings: list[dict[str, str]] = []
     if any(_DISTINCTIVE.fullmatch(name) for name in numbered):
-        meanings = [meaning for meaning in map(_meanings, known) if meaning.keys() >= numbered]
+        meanings = [meaning for meaning in map(_meanings, candidates) if meaning.keys() >= numbered]
     commons = [{meaning.get(name, "") for meaning in meanings} if name in numbered else set() for name in upper]
     return tuple(
         name.lower() if name.lower() in words else min(common) if len(common) == 1 else ""

@@ -244,13 +244,13 @@ class Product:
 
         Names that the product's files do not have may be band names or common names, as in templates of users.
         """
-        known = (*self.bands, *self.extras)
-        exact = next((band for band in known if file in band.files), None)
+        bands = (*self.bands, *self.extras)
+        exact = next((band for band in bands if file in band.files), None)
         if exact is not None:
             return exact.name, file
         key = band_key(file)
-        by_name = [b for b in known if key in map(band_key, (b.name, *b.files))]
-        matches = by_name or [b for b in known if b.common and band_key(b.common) == key]
+        by_name = [b for b in bands if key in map(band_key, (b.name, *b.files))]
+        matches = by_name or [b for b in bands if b.common and band_key(b.common) == key]
         if len(matches) != 1:
             return file, file
         band = matches[0]

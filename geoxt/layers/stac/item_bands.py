@@ -11,7 +11,7 @@ from geoxt.layers.cubes.zarr_header import is_zarr
 from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.files.sidecars import Scales, scales_of_item
 from geoxt.layers.products import Product, Radiometry
-from geoxt.layers.radiometry import baseline_of, is_harmonised, known
+from geoxt.layers.radiometry import baseline_of, is_harmonised, product_radiometry
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.pixels.credentials import Credentials
@@ -123,7 +123,7 @@ def band_radiometry(
         key = band.key, band.index, name, baseline, harmonised
         cache = {} if strict or of_scene else item.layout.radiometry
         if key not in cache:
-            cache[key] = known(
+            cache[key] = product_radiometry(
                 item.product, band.band, name, baseline=baseline, harmonised=harmonised, strict=strict,
                 of_scene=of_scene, scene=item.item.id,
             )  # fmt: skip

@@ -27,7 +27,7 @@ from odc.stac.model import RasterCollectionMetadata
 from geoxt.errors import InputError
 from geoxt.layers.cubes.zarr_header import is_zarr
 from geoxt.layers.products import Band, Product, Radiometry
-from geoxt.layers.radiometry import stated
+from geoxt.layers.radiometry import stac_radiometry
 from geoxt.layers.stac.match_products import bands_at
 
 StacConfig = Mapping[str, Any]
@@ -327,7 +327,7 @@ def _bands_of(
                 names=tuple(dict.fromkeys(str(n) for n in (*names, *aliases.get((key, i + 1), ())) if n)),
                 dtype=_dtype(metadata.data_type) or _dtype(entry.get("data_type")),
                 nodata=None if metadata.nodata is None else float(metadata.nodata),
-                radiometry=stated(entry | {"unit": metadata.units}),
+                radiometry=stac_radiometry(entry | {"unit": metadata.units}),
                 classes=tuple(entry.get("classification:classes") or ()),
                 roles=frozenset(asset.roles or ()), media_type=asset.media_type or "",
                 assumed_single=unnamed and band is None,

@@ -99,9 +99,9 @@ def _batches(file: Any, group: int, candidates: Array) -> Iterator[Any]:
         return
     first = 0
     for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
-        chosen = np.flatnonzero(candidates[first : first + batch.num_rows])
-        if len(chosen):
-            yield batch if len(chosen) == batch.num_rows else batch.take(chosen)
+        selected = np.flatnonzero(candidates[first : first + batch.num_rows])
+        if len(selected):
+            yield batch if len(selected) == batch.num_rows else batch.take(selected)
         first += batch.num_rows
         if not candidates[first:].any():
             return

@@ -47,8 +47,8 @@ def coding_of(header: VectorHeader, column: str | None, classes: Any, legend: Le
         pairs = _explicit_codes(header, column, values, classes, missing=bool((indices < 0).any()))
     names: dict[int, str] = {}
     for value, code in pairs:
-        known = legend is not None and code in legend.codes
-        names.setdefault(code, legend.name(code) if legend and known else "missing" if value is None else str(value))
+        is_class = legend is not None and code in legend.codes
+        names.setdefault(code, legend.name(code) if legend and is_class else "missing" if value is None else str(value))
     return Coding(codes=tuple(pairs), names=dict(sorted(names.items())))
 
 
@@ -76,13 +76,13 @@ def _explicit_codes(
     present = {*values, *([None] if missing else [])}
     if not present & {v for v, _ in pairs}:
         shown = ", ".join(map(repr, values[:SHOWN])) + (", ..." if len(values) > SHOWN else "")
-        chosen = [v for v, _ in pairs][:SHOWN]
-        problem = f"Cannot find any of the classes {chosen} in {column!r} of {header.path!r}: it holds {shown}."
+        examples = [v for v, _ in pairs][:SHOWN]
+        problem = f"Cannot find any of the classes {examples} in {column!r} of {header.path!r}: it holds {shown}."
         raise LabelError(problem, remedy="Pass {classes} from these.", argument="classes")
     return pairs
 
 
-def require_apart(coding: Coding, background: int, header: VectorHeader) -> None:
+def require_free_background(coding: Coding, background: int, header: VectorHeader) -> None:
     """Raise if a class has the code of the background."""
     if background in coding.names:
         problem = f"Cannot tell features of {header.path!r} from the background: class {coding.names[background]!r} "

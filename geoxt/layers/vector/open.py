@@ -16,7 +16,7 @@ from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.options import VectorOptions
 from geoxt.layers.products import Product
-from geoxt.layers.vector.classes import coding_of, legend_of, require_apart, type_of
+from geoxt.layers.vector.classes import coding_of, legend_of, require_free_background, type_of
 from geoxt.legend import Legend
 from geoxt.pixels.vector_file import Bounds, VectorHeader, read_vector_header
 from geoxt.source import VectorSource, WindowFeatures, to_layer, view_of
@@ -147,7 +147,7 @@ def open_vector(
     name = name or (product.name if product else header.layer or Path(header.path).stem)
     title = product.title if product else name
     coding = coding_of(header, column, classes, legend, title)
-    require_apart(coding, background, header)
+    require_free_background(coding, background, header)
     codes = [*coding.names, background, *([] if nodata is None else [nodata])]
     attrs: dict[Any, Any] = {"long_name": title}
     source = VectorSource(
@@ -208,11 +208,11 @@ def _grid(like: xr.DataArray | xr.Dataset | None, grid: GeoBox | None) -> GeoBox
         count = "neither" if like is None else "both"
         problem = f"Cannot choose the grid of the layer: {count} of like and grid is given."
         raise GridError(problem, remedy="Pass either {like}, a layer, or {grid}.")
-    chosen = grid_of(like if grid is None else grid)  # type: ignore[arg-type]
-    if chosen.crs is None:
-        problem = f"Cannot rasterize features on a grid of {chosen.shape[0]} x {chosen.shape[1]} pixels without a CRS."
+    target = grid_of(like if grid is None else grid)  # type: ignore[arg-type]
+    if target.crs is None:
+        problem = f"Cannot rasterize features on a grid of {target.shape[0]} x {target.shape[1]} pixels without a CRS."
         raise GridError(problem, remedy="Pass {grid} with a CRS.")
-    return chosen
+    return target
 
 
 def _grids(like: xr.DataArray | xr.Dataset | xr.DataTree | None, grid: GeoBox | None) -> dict[str, GeoBox]:

@@ -151,8 +151,8 @@ def context_of(layer: Any, *, dates: int) -> Context:
     """
     coords = getattr(layer, "coords", {})
     time = np.atleast_1d(coords["time"].to_numpy()) if "time" in coords else np.array([])
-    known = len(time) == dates and np.issubdtype(time.dtype, np.datetime64) and not np.isnat(time).any()
-    days = tuple(str(day) for day in time.astype("datetime64[D]")) if known else ()
+    is_dated = len(time) == dates and np.issubdtype(time.dtype, np.datetime64) and not np.isnat(time).any()
+    days = tuple(str(day) for day in time.astype("datetime64[D]")) if is_dated else ()
     grid = _geobox(layer)
     if grid is None or grid.crs is None:
         return Context(time=days)
@@ -190,17 +190,17 @@ def _names_of(layer: Any) -> BandNames:
 def _any_band(available: BandNames, index: int, model: str) -> BandMetadata:
     """Return the metadata of a layer's band for a model of any bands; a stated wavelength precedes the nominal one."""
     name, common = available.names[index].lower(), available.common(index)
-    known = COMMON.get(common) or COMMON.get(name) or BandMetadata(common=common)
+    nominal = COMMON.get(common) or COMMON.get(name) or BandMetadata(common=common)
     wavelength = available.wavelength(index)
-    is_radar = known.common in RADAR_NAMES
+    is_radar = nominal.common in RADAR_NAMES
     if not is_radar and not math.isnan(wavelength):
-        return BandMetadata(common=common, wavelength=wavelength, bandwidth=known.bandwidth)
-    if not is_radar and math.isnan(known.wavelength):
+        return BandMetadata(common=common, wavelength=wavelength, bandwidth=nominal.bandwidth)
+    if not is_radar and math.isnan(nominal.wavelength):
         msg = f"Cannot pass the band {available.label(index)!r} to {model!r}, which embeds bands by their wavelengths: "
         msg += "the layer states none."
         remedy = "Pass {bands}, a layer with the coordinate wavelength (in micrometres) or common_name along band."
         raise InputError(msg, remedy=remedy, value=available.names[index], argument="bands")
-    return known
+    return nominal
 
 
 def _conversion(layer: Any, position: int, units: Units, factor: float, model: str) -> tuple[float, float]:

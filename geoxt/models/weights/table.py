@@ -186,8 +186,8 @@ def _row(values: Mapping[str, Any]) -> Weights:
 def _of_timm(name: str) -> Weights:
     """Return weights that timm publishes."""
     model, _, tag = name.removeprefix(TIMM).partition(".")
-    known = timm().is_model(model) and (not tag or f"{model}.{tag}" in timm().list_pretrained(f"{model}.*"))
-    config = timm().get_pretrained_cfg(name.removeprefix(TIMM)) if known else None
+    exists = timm().is_model(model) and (not tag or f"{model}.{tag}" in timm().list_pretrained(f"{model}.*"))
+    config = timm().get_pretrained_cfg(name.removeprefix(TIMM)) if exists else None
     if config is None or not config.hf_hub_id:
         msg = f"Cannot find weights named {name!r}."
         raise InputError(msg, remedy="Pass 'timm/' plus one of timm.list_pretrained().", value=name)

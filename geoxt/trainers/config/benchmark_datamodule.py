@@ -80,16 +80,16 @@ class BenchmarkDataModule(SampleDataModule):
     ) -> None:
         spec = _spec_of(name) if isinstance(name, str) else name
         folder = Path("data") / spec.name if root is None else root
-        chosen = _default_splits(spec) if splits is None else _by_part(splits)
+        split_of_part = _default_splits(spec) if splits is None else _by_part(splits)
         options: Any = {"level": level, "assets": assets, "where": where, "window": window, "download": download}
-        parts = {part: datasets.load(spec, folder, split, bands, **options) for part, split in chosen.items()}
+        parts = {part: datasets.load(spec, folder, split, bands, **options) for part, split in split_of_part.items()}
         if "val" not in parts and val_fraction:
             try:
                 parts["train"], parts["val"] = parts["train"].hold_out(val_fraction)
             except InputError as error:
                 remedy = "Pass {val_fraction} below 1; or 0, to train without validation."
                 raise InputError(error.problem, remedy=remedy, value=val_fraction, argument="val_fraction") from error
-        self.spec, self.splits = spec, chosen
+        self.spec, self.splits = spec, split_of_part
         self.task, self.positives = default_task(spec), "times" if spec.task == "self-supervised" else None
         samples = {part: to_torch(data) for part, data in parts.items()}
         train = samples.pop("train")
@@ -204,17 +204,17 @@ def _by_part(splits: Sequence[str | list[str]] | Mapping[str, str | list[str]]) 
     InputError
         If a part is unknown, or there is none for training.
     """
-    chosen = dict(splits) if isinstance(splits, Mapping) else dict(zip(_PARTS, splits, strict=False))
-    if "train" not in chosen or set(chosen) - set(_PARTS):
-        msg = f"Cannot train on the parts {', '.join(chosen) or 'of an empty list'}: a part is train, val or test."
+    by_part = dict(splits) if isinstance(splits, Mapping) else dict(zip(_PARTS, splits, strict=False))
+    if "train" not in by_part or set(by_part) - set(_PARTS):
+        msg = f"Cannot train on the parts {', '.join(by_part) or 'of an empty list'}: a part is train, val or test."
         remedy = "Pass {splits} with names of train, and optionally of val and test."
         raise InputError(msg, remedy=remedy, value=splits, argument="splits")
-    names = {part: {names} if isinstance(names, str) else set(names) for part, names in chosen.items()}
+    names = {part: {names} if isinstance(names, str) else set(names) for part, names in by_part.items()}
     for first, second in combinations(names, 2):
         if shared := sorted(names[first] & names[second]):
             msg = f"Split {shared[0]!r} is used for {first} and for {second}: scores are too good for new images."
             warnings.warn(msg, DatasetWarning, stacklevel=3)
-    return chosen
+    return by_part
 
 
 def _default_splits(spec: datasets.Spec) -> dict[str, str | list[str]]:

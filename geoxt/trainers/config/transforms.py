@@ -161,10 +161,10 @@ def _create_kornia(described: SomeTransform) -> nn.Module:
     name, arguments = _parse_transform(described)
     with optional_import("kornia", "train", "augment"):
         import kornia.augmentation
-    known = {
+    classes = {
         key: cls for key, cls in vars(kornia.augmentation).items() if inspect.isclass(cls) and key.startswith("Random")
     }
-    return _instantiate(known.get(name) or _import_class(name, known), name, [], arguments)
+    return _instantiate(classes.get(name) or _import_class(name, classes), name, [], arguments)
 
 
 def _parse_transform(described: SomeTransform) -> tuple[str, dict[str, Any]]:

@@ -164,8 +164,8 @@ class ImageFolder:
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Return a batch."""
-        chosen = self.indices[torch.as_tensor(indices)]
-        return {"image": resized(self.images[chosen], self.size), "label": self.labels[chosen]}
+        selected = self.indices[torch.as_tensor(indices)]
+        return {"image": resized(self.images[selected], self.size), "label": self.labels[selected]}
 
 
 def resized(images: Tensor, size: int | None) -> Tensor:
@@ -341,14 +341,14 @@ def score_images(
         msg = f"Cannot score a model for {network.card.task} on a folder of images per class."
         raise InputError(msg, remedy="Pass a classifier.", value=network.card.task)
     images, labels, classes = read_image_folder(path)
-    known = list(network.card.names)
-    unknown = [name for name in classes if name not in known]
+    names = list(network.card.names)
+    unknown = [name for name in classes if name not in names]
     if unknown:
-        msg = f"Cannot score the images in the folder {unknown[0]!r}: the model's classes are {', '.join(known)}."
+        msg = f"Cannot score the images in the folder {unknown[0]!r}: the model's classes are {', '.join(names)}."
         raise InputError(msg, remedy="Rename the folder.")
-    truth = torch.tensor([known.index(name) for name in classes])[labels]
+    truth = torch.tensor([names.index(name) for name in classes])[labels]
     probabilities = classify(network, images, size=size, tta=tta, device=device, precision=precision, compile=compile)
-    matrix = confusion_matrix(probabilities.argmax(dim=1), truth, len(known))
+    matrix = confusion_matrix(probabilities.argmax(dim=1), truth, len(names))
     return classification_scores(matrix, network.card.legend.distinct_names, unit="images")
 
 

@@ -309,10 +309,10 @@ def _moments(
         for row in range(0, pixels.shape[-2], _STATISTICS_ROWS):  # of a large image, only some rows become float64
             rows = slice(row, row + _STATISTICS_ROWS)
             values = pixels[..., rows, :].double()
-            known = values.isfinite()
+            labeled = values.isfinite()
             if valid is not None:
-                known = known & torch.as_tensor(valid)[..., rows, :]
-            moments.update(values.numpy(), known.numpy())
+                labeled = labeled & torch.as_tensor(valid)[..., rows, :]
+            moments.update(values.numpy(), labeled.numpy())
     if not moments.count.all():
         band = int(moments.count.argmin()) + 1
         msg = f"Cannot compute statistics of band {band}: it has no valid pixel in {count} training samples."

@@ -19,9 +19,9 @@ def best_of(runs: Sequence[dict[str, Any]], grid_monitor: str | None = None) -> 
     InputError
         If a run has no such score.
     """
-    chosen = grid_monitor or str(runs[0]["monitor"])
-    sign = -1 if lower_is_better(chosen) else 1
-    scores = [_score(run, chosen) for run in runs]
+    monitor = grid_monitor or str(runs[0]["monitor"])
+    sign = -1 if lower_is_better(monitor) else 1
+    scores = [_score(run, monitor) for run in runs]
     rank = [sign * score if not math.isnan(score) else -math.inf for score in scores]
     return runs[rank.index(max(rank))]
 
@@ -31,8 +31,8 @@ def _score(run: Mapping[str, Any], grid_monitor: str) -> float:
     if grid_monitor == run["monitor"]:
         return float(run["best"])
     if grid_monitor not in run["scores"]:
-        known = ", ".join(name for name in run["scores"] if name.startswith("val/"))
-        msg = f"Cannot select the best settings by {grid_monitor!r}: validation logs {known or 'no scores'}."
+        logged = ", ".join(name for name in run["scores"] if name.startswith("val/"))
+        msg = f"Cannot select the best settings by {grid_monitor!r}: validation logs {logged or 'no scores'}."
         raise InputError(
             msg, remedy="Pass {grid_monitor}, a logged score.", value=grid_monitor, argument="grid_monitor"
         )

@@ -141,8 +141,8 @@ def _labels(module: Any, batch: Any) -> str:
         return ""
     target = module.target(batch)
     if not module.kind.is_categorical or target.is_floating_point():
-        known = target[~target.isnan()]
-        return f"; its labels are from {float(known.min()):g} to {float(known.max()):g}" if len(known) else ""
+        labeled = target[~target.isnan()]
+        return f"; its labels are from {float(labeled.min()):g} to {float(labeled.max()):g}" if len(labeled) else ""
     names = module.card.legend.distinct_names
     classes = [names[index] for index in torch.unique(target[target != IGNORE]).tolist()]
     listed = f"its labels are of the classes {', '.join(classes)}" if classes else "none of its pixels is labelled"

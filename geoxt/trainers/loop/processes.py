@@ -51,11 +51,11 @@ def create_trainer(
     """
     arguments = {"accelerator": accelerator, "devices": devices, "strategy": strategy, "num_nodes": num_nodes}
     listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    chosen: Any = {**arguments, "precision": _PRECISION[precision], **options}
+    settings: Any = {**arguments, "precision": _PRECISION[precision], **options}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported.*")  # an error of geoxt's follows
-            trainer = pl.Trainer(**chosen)
+            trainer = pl.Trainer(**settings)
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         msg = f"Cannot train with {listed}: {str(error).rstrip('.')}."
         remedy = "Pass {accelerator:'auto'}, {devices:1} and {strategy:'auto'}."

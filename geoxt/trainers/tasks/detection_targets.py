@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geoxt.metrics.label_codes import IGNORE, Codes
-from geoxt.trainers.tasks.flips import code_of, drawn
+from geoxt.trainers.tasks.flips import code_of, draw_flips
 from geoxt.trainers.tasks.targets import Batch, entry
 from geoxt.transforms import flip_rotate
 
@@ -43,7 +43,7 @@ def detection_targets(batch: Batch, codes: Codes, *, masks: bool) -> list[Instan
 def turn(images: Tensor, targets: Sequence[Instances]) -> tuple[Tensor, list[Instances]]:
     """Return images (N, C, H, W) and their instances, flipped and turned at random; if H != W by half turns only."""
     square = images.shape[-1] == images.shape[-2]
-    draws = [drawn(1, square=square)[0] for _ in images]
+    draws = [draw_flips(1, square=square)[0] for _ in images]
     keys = [key for key in ("boxes", "masks") if targets and key in targets[0]]
     batch: Batch = {"image": images, **{key: [instances[key] for instances in targets] for key in keys}}
     moved = flip_rotate(batch, [code_of(turns, flip=flip) for turns, flip in draws])

@@ -28,7 +28,7 @@ def code_of(turns: int, *, flip: bool) -> int:
     return (FLIPPED if flip else UNFLIPPED)[turns]
 
 
-def drawn(samples: int, *, square: bool) -> list[tuple[int, bool]]:
+def draw_flips(samples: int, *, square: bool) -> list[tuple[int, bool]]:
     """Draw quarter turns and flip of each sample from torch's global generator; half turns only if not square."""
     turns = torch.randint(4, (samples,)) if square else 2 * torch.randint(2, (samples,))
     flips = torch.randint(2, (samples,)).bool()
@@ -48,7 +48,7 @@ def turn_and_flip(tensors: Sequence[Tensor]) -> list[Tensor]:
     Draws from torch's global generator, so that a seeded run repeats.
     """
     height, width = tensors[0].shape[-2:]
-    draws = drawn(len(tensors[0]), square=height == width)
+    draws = draw_flips(len(tensors[0]), square=height == width)
     return [
         torch.stack([dihedral(item, turns=turns, flip=flip) for item, (turns, flip) in zip(tensor, draws, strict=True)])
         for tensor in tensors

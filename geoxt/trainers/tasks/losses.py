@@ -108,10 +108,10 @@ def jaccard(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Ten
 def one_vs_rest(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Return the mean binary cross entropy of each class against all others."""
     mixed = target.is_floating_point()
-    known = torch.ones_like(target[:, :1], dtype=torch.bool) if mixed else (target != IGNORE)[:, None]
+    labeled = torch.ones_like(target[:, :1], dtype=torch.bool) if mixed else (target != IGNORE)[:, None]
     truth = target if mixed else _one_hot(target, logits.shape[1])
     terms = F.binary_cross_entropy_with_logits(logits, _smooth(truth.to(logits.dtype), smoothing), reduction="none")
-    scale = known.to(logits.dtype) if weights is None else known * _by_channel(weights, logits)
+    scale = labeled.to(logits.dtype) if weights is None else labeled * _by_channel(weights, logits)
     return (terms * scale).sum() / scale.expand_as(terms).sum().clamp(min=torch.finfo(logits.dtype).tiny)
 
 
@@ -253,9 +253,9 @@ def _class_mean(losses: Tensor, present: Tensor, weights: Tensor | None) -> Tens
 
 def _known_mean(loss: Callable[..., Tensor], output: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
     """Return the weighted mean of an elementwise loss over targets that are not NaN."""
-    known = ~target.isnan()
-    scale = known.to(output.dtype)
+    labeled = ~target.isnan()
+    scale = labeled.to(output.dtype)
     if weights is not None:
         scale = scale * _by_channel(weights, output)
-    terms = loss(output, target.where(known, 0).to(output.dtype), reduction="none")
+    terms = loss(output, target.where(labeled, 0).to(output.dtype), reduction="none")
     return (terms * scale).sum() / scale.sum().clamp(min=torch.finfo(output.dtype).tiny)

@@ -53,8 +53,8 @@ def mask_nonfinite(batch: Batch, image: str) -> Batch:
 
 def known_count(target: Tensor) -> int:
     """Return the number of class indices that are not `IGNORE`, or of values that are not NaN."""
-    known = ~target.isnan() if target.is_floating_point() else target != IGNORE
-    return int(known.sum())
+    labeled = ~target.isnan() if target.is_floating_point() else target != IGNORE
+    return int(labeled.sum())
 
 
 def pixel_classes(batch: Batch, image: str, target: str, codes: Codes) -> Tensor:
