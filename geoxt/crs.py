@@ -115,7 +115,7 @@ def common_crs(crs: Iterable[tuple[str, CRS]]) -> CRS:
     Raises
     ------
     CRSError
-        If they differ; the message names one item of each CRS.
+        If they differ; the message names an object of each CRS.
     """
     names: dict[CRS, str] = {}
     for name, item_crs in crs:
@@ -133,14 +133,14 @@ def crs_name(crs: CRS | None) -> str:
 
 
 def crs_text(crs: CRS | None) -> str:
-    """Return a text from which `parse_crs` returns an equal CRS: the code of an equal CRS, else WKT."""
+    """Return the code of an equal CRS, else WKT; `parse_crs` returns an equal CRS from it."""
     assert crs is not None  # grids of layers have a CRS
     return _code(str(crs)) or crs.to_wkt()
 
 
 @lru_cache(256)
 def _code(crs: str) -> str | None:
-    """Return the code of a CRS that equals another."""
+    """Return the EPSG or ESRI code of an equal CRS."""
     parsed = parse_crs(crs)
     if has_code(parsed):
         return str(parsed)
@@ -169,10 +169,10 @@ def transformer(source: CRS | None, target: CRS | None) -> pyproj.Transformer:
 
 
 def transformer_to(grid: GeoBox, crs: CRS | None) -> pyproj.Transformer:
-    """Return the transformer from a CRS to that of a grid, by the one operation that PROJ chooses at its centre.
+    """Return the transformer from a CRS to the CRS of a grid, with the operation that PROJ selects at its centre.
 
-    Between some datums PROJ chooses another operation in each country, so that pixels would be shifted by metres along
-    a border. The operation depends on the grid alone, not on the window or the grid that it is resampled to.
+    Between some datums PROJ selects another operation in each country, so that pixels would be shifted by metres along
+    a border. The operation depends on the grid only, not on the window or the target grid of a resampling.
     """
     project = transformer(crs, grid.crs)
     if not has_several_operations(project):
@@ -186,7 +186,7 @@ def transformer_to(grid: GeoBox, crs: CRS | None) -> pyproj.Transformer:
 
 
 def has_several_operations(project: pyproj.Transformer) -> bool:
-    """Return whether PROJ chooses an operation for each point."""
+    """Return whether PROJ selects the operation point by point."""
     return bool(project.definition.startswith("unavailable"))
 
 

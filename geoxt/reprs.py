@@ -9,7 +9,7 @@ from typing import Any
 Rectangle = tuple[int, int, int, int]
 """Row, column, height and width in pixels."""
 _MAX_RECTANGLES = 400
-"""Rectangles of a group that a map shows; more are thinned evenly."""
+"""Maximum number of rectangles of a group on a map; more are thinned evenly."""
 _SIDE = 220
 """Longest side of a map in screen pixels."""
 

@@ -1,4 +1,4 @@
-"""Masks of users as quality bands: pixels where a layer or file is valid and not 0 are excluded."""
+"""Exclusion masks (layers or raster files) as quality bands: valid pixels other than 0 are excluded."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Mask = os.PathLike[str] | xr.DataArray
 SomeExclude = SomeFlags | Mask | Sequence[str | Mask]
 """Names of quality flags, a mask (a layer or the path of a raster file), or a list of these."""
 CHUNK = 1024
-"""Side in pixels of the parts in which a layer in memory is read."""
+"""Side in pixels of the blocks in which a layer in memory is read."""
 
 
 def split_exclude(exclude: SomeExclude) -> tuple[tuple[str, ...], tuple[Mask, ...]]:
-    """Return the names of flags, and the masks; a text with a dot is a path."""
+    """Return the flag names and the masks of `exclude=`; text with a dot is a path."""
     entries = [exclude] if isinstance(exclude, str | os.PathLike | xr.DataArray) else list(exclude)
     masks = [Path(e) if isinstance(e, str) else e for e in entries if not isinstance(e, str) or "." in e]
     return tuple(e for e in entries if isinstance(e, str) and "." not in e), tuple(masks)

@@ -1,4 +1,4 @@
-"""Summary of a layer as a table: product, bands, dates, grid, nodata and classes, and where each comes from."""
+"""Summary of a layer as a table: product, bands, dates, grid, nodata and classes, each with its source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def describe(layer: xr.DataArray) -> pd.DataFrame:
     Parameters
     ----------
     layer
-        A layer of any opener. Reasons are complete for layers of raster files.
+        A layer from any opener. Reasons are complete for layers of raster files.
 
     Returns
     -------

@@ -15,18 +15,18 @@ from geoxt.plot import bars, confusion
 from geoxt.types import Array
 
 _COUNTS = frozenset({"pixels", "images", "support"})
-"""Scores that are whole numbers."""
+"""Scores that are integers."""
 _HECTARES = frozenset({"area", "mapped_area"})
 _MAX_ROWS = 40
-"""Classes that the text lists; the DataFrame has all."""
+"""Maximum number of classes in the text; the DataFrame has all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Scores(Mapping[str, Any]):
-    """Scores by name: numbers over all classes, and numbers by class name.
+    """Scores over all classes, and scores by class.
 
-    A mapping of `overall`, and of the columns of `by_class` whose names `overall` lacks: `scores["accuracy"]`,
-    `scores["iou"]["forest"]`. Undefined scores of a class, such as the recall of a class without labels, are `None`.
+    A mapping of `overall` and `by_class`; `overall` takes precedence: `scores["accuracy"]`, `scores["iou"]["forest"]`.
+    Undefined scores of a class, such as the recall of a class without labels, are `None`.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class Scores(Mapping[str, Any]):
         return tuple(dict.fromkeys(name for column in self.by_class.values() for name in column))
 
     def flat(self, *names: str) -> dict[str, float]:
-        """Return numbers by name as loggers take them, such as `iou/forest`; undefined scores are left out.
+        """Return scores by flat name for loggers, such as `iou/forest`, without undefined scores.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class Scores(Mapping[str, Any]):
         return table.astype({name: float for name in table if name not in _COUNTS}).rename_axis(index="class")
 
     def plot(self) -> Any:
-        """Plot the confusion matrix of the classes that occur, or without one the scores by class as bars.
+        """Plot the confusion matrix of the classes that occur; without a matrix, bars of the scores by class.
 
         Returns
         -------
@@ -108,14 +108,14 @@ class Scores(Mapping[str, Any]):
         return bars({name: dict(column) for name, column in self.by_class.items()} or {"": dict(self.overall)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the scores as plain values that `json` writes; `Scores.from_dict` reads them."""
+        """Return the scores as JSON-compatible values, for `Scores.from_dict`."""
         matrix = None if self.confusion_matrix is None else self.confusion_matrix.tolist()
         by_class = {name: dict(column) for name, column in self.by_class.items()}
         return {"overall": dict(self.overall), "by_class": by_class, "confusion_matrix": matrix}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Scores:
-        """Return the scores that `to_dict` wrote."""
+        """Return the scores from the result of `to_dict`."""
         matrix = values["confusion_matrix"]
         return cls(
             overall=values["overall"],

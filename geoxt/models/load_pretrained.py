@@ -100,8 +100,8 @@ def load(
     Raises
     ------
     InputError
-        If model and weights do not fit, bands are missing, or the layer is in other units than the model takes. If the
-        weights cannot be loaded: the message states why, and what to use instead.
+        If model and weights do not match, bands are missing, the layer is in other units than the model takes, or the
+        weights are not supported; the message states why, and an alternative.
     ReadError, MissingDependency
         If the file cannot be located, downloaded or read, or the library of the model is not installed.
 
@@ -118,7 +118,7 @@ def load(
             msg = f"Cannot load the encoder {model!r} with weights=, alias= or strict=: its name states the weights."
             raise InputError(msg, remedy="Pass {model} alone, the name of the encoder.", argument="weights")
         if bands is None:
-            msg = f"Cannot load the encoder {model!r} without the bands that it shall take."
+            msg = f"Cannot load the encoder {model!r} without bands."
             raise InputError(msg, remedy="Pass {bands}, a layer or names of bands.", argument="bands")
         return load_encoder(
             model, bands=bands, missing=missing or "raise", file=file, folder=folder, progress=progress, **options

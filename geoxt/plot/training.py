@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_WRITTEN = 20
-"""Classes up to which the cells of a matrix have numbers."""
+"""Maximum number of classes for which the cells of a matrix are annotated."""
 _TOTALS = {"true": "true class", "pred": "predicted class", "all": "pixels"}
 
 
@@ -39,7 +39,7 @@ def confusion(
         Names of the classes.
     normalize
         Show fractions of the true class (rows), of the predicted class (columns) or of all pixels, as in scikit-learn;
-        by default counts. Colors are fractions of the true class unless another is given.
+        by default counts. Without `normalize`, colors are fractions of the true class.
     title
         Title of the figure.
 
@@ -96,7 +96,7 @@ def bars(columns: Mapping[str, Mapping[str, float | None]], *, title: str | None
     Parameters
     ----------
     columns
-        Numbers by score and class, such as `{"ap": {"ship": 0.4}}`; `None` is not drawn.
+        Scores by name and class, such as `{"ap": {"ship": 0.4}}`; `None` has no bar.
     title
         Title of the figure.
 
@@ -131,8 +131,8 @@ def history(run: SomePath | Sequence[Mapping[str, float]], *, title: str | None 
     Parameters
     ----------
     run
-        Scores by epoch as `trainers.fit` returns them, or the folder of a run by `trainers.train` or `geoxt fit`, which
-        has them in `result.json`.
+        Scores by epoch from `trainers.fit`, or the folder of a run of `trainers.train` or `geoxt fit`, whose
+        `result.json` is read.
     title
         Title of the figure.
 
@@ -143,11 +143,11 @@ def history(run: SomePath | Sequence[Mapping[str, float]], *, title: str | None 
     Raises
     ------
     InputError
-        If the folder holds no finished run, or there is no epoch.
+        If the folder does not hold a finished run, or there are no epochs.
 
     Notes
     -----
-    Scores by class, such as `val/iou/forest`, are not drawn.
+    Scores by class, such as `val/iou/forest`, are not plotted.
 
     Examples
     --------

@@ -55,7 +55,7 @@ class FrozenEncoder:
     """An encoder with its bands and normalization."""
 
     name: str
-    """Name that `open_encoder` was given."""
+    """Argument `name` of `open_encoder`."""
     network: Network
     """Model, mean and standard deviation of its bands."""
     positions: tuple[int, ...]
@@ -66,7 +66,7 @@ class FrozenEncoder:
     """Bands of the images that the encoder does not use."""
 
     def describe(self) -> dict[str, Any]:
-        """Return the facts that determine the features, as JSON-compatible values."""
+        """Return model, bands, normalization and a hash of the weights, which determine the features, for JSON."""
         return {
             "model": self.name,
             "bands": list(self.network.card.bands),
@@ -77,7 +77,7 @@ class FrozenEncoder:
 
 
 def open_encoder(name: str, data: LabeledImages, *, seed: int = 0) -> FrozenEncoder:
-    """Return an encoder by name.
+    """Return a frozen encoder by name.
 
     Parameters
     ----------
@@ -93,8 +93,8 @@ def open_encoder(name: str, data: LabeledImages, *, seed: int = 0) -> FrozenEnco
     Raises
     ------
     InputError
-        If the name is unknown, the model takes no single image, the images lack bands of pretrained weights, or the
-        normalization of the weights is no mean and standard deviation.
+        If the name is unknown, the model does not take single images, the images lack bands of pretrained weights, or
+        the weights are not normalized by mean and standard deviation.
     """
     if name.endswith(_CHECKPOINT_SUFFIXES):
         network = from_checkpoint(name)
@@ -103,7 +103,7 @@ def open_encoder(name: str, data: LabeledImages, *, seed: int = 0) -> FrozenEnco
     if name in weights.names() or (name.startswith(TIMM) and "." in name):
         facts = weights.get(name)
         if facts.bands is None or facts.scaling is None:
-            msg = f"Cannot probe {name!r}: its normalization is no mean and standard deviation of named bands."
+            msg = f"Cannot probe {name!r}: it does not normalize named bands by mean and standard deviation."
             raise InputError(msg, remedy="Pass other {models}.", value=name, argument="models")
         requested = BandNames(names=facts.bands, common_names=weight_common_names(facts))
         positions = _match_positions(name, requested, data)
@@ -134,7 +134,7 @@ def _frozen_encoder(
 
 
 def _card(data: LabeledImages) -> Card:
-    """Return a card with the statistics of at most 1024 training images."""
+    """Return a model card with the band statistics of at most 1024 training images."""
     training = _Subset(data.samples, data.parts["train"])
     return SampleDataModule(training).card(model=PIXELS, legend=legend_of(data), bands=data.bands.names)
 
@@ -158,7 +158,7 @@ def _match_positions(name: str, requested: BandNames, data: LabeledImages) -> tu
     Raises
     ------
     InputError
-        If the images lack one.
+        If the images lack a band.
     """
     positions = match_bands(requested, data.bands)
     missing = [requested.label(at) for at, position in enumerate(positions) if position is None]
@@ -179,7 +179,7 @@ def features(
     batch_size: int = 128,
     device: SomeDevice = "auto",
 ) -> Array:
-    """Return the features float32 (n, F) of images.
+    """Return the features of images, float32 (n, F).
 
     Parameters
     ----------
@@ -190,9 +190,9 @@ def features(
     positions
         Positions of the samples.
     perturb
-        Change of the images (N, C, H, W) in stored values, before their normalization.
+        Function applied to images (N, C, H, W) of stored values, before the normalization.
     standardize
-        Whether to standardize each band of each image by its mean and standard deviation, after the normalization.
+        Whether to standardize each band of each image to mean 0 and standard deviation 1, after the normalization.
     batch_size
         Images per forward pass.
     device
@@ -230,7 +230,7 @@ def features(
 
 
 def translate(pixels: int) -> Perturb:
-    """Return a shift of images down and to the right; their first rows and columns are repeated."""
+    """Return a function that shifts images down and to the right, and repeats the first rows and columns."""
 
     def shift(images: Tensor) -> Tensor:
         return F.pad(images, (pixels, 0, pixels, 0), mode="replicate")[..., : images.shape[-2], : images.shape[-1]]
@@ -244,7 +244,7 @@ def reverse_bands(images: Tensor) -> Tensor:
 
 
 def half_resolution(images: Tensor) -> Tensor:
-    """Return images resampled to half their height and width, and back."""
+    """Downsample images to half their height and width, and upsample them again."""
     options: dict[str, Any] = {"mode": "bilinear", "align_corners": False, "antialias": True}
     half = F.interpolate(images, size=tuple(max(side // 2, 1) for side in images.shape[-2:]), **options)
     return F.interpolate(half, size=tuple(images.shape[-2:]), **options)

@@ -35,12 +35,12 @@ Parts = Mapping[str, Array]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabeledImages:
-    """Images with one class each, and their split into training, validation and test part."""
+    """Labeled images, and their split into training, validation and test part."""
 
     name: str
     """Name of the dataset, or path of the image folder."""
     samples: Any
-    """Map-style dataset of `image` (C, H, W) float32, in stored values, and `image_valid` (H, W) if pixels may lack."""
+    """Map-style dataset of `image` (C, H, W) float32, stored values, and optionally `image_valid` (H, W)."""
     labels: Array
     """Class index of each sample, int64 (n,)."""
     classes: tuple[str, ...]
@@ -56,8 +56,8 @@ class LabeledImages:
     digest: str
     """Hash of the files and labels."""
     blocked: Callable[[float, Mapping[str, float], int], tuple[list[str | None], Array]] | None = field(repr=False)
-    """Returns part and center (n, 2) of each sample for a side of blocks in metres, fractions and a seed; `None`
-    without coordinates."""
+    """Function of block size in metres, fractions and seed that returns part and center (n, 2) of each sample; `None`
+    for images without coordinates."""
 
     def batch(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return images (n, C, H, W) float32 and their valid masks (n, H, W)."""
@@ -73,10 +73,10 @@ class LabeledImages:
         return images, F.interpolate(valid[:, None].float(), size=tuple(images.shape[-2:]))[:, 0] > 0
 
     def describe(self) -> dict[str, Any]:
-        """Return the facts that determine images, labels and parts, as JSON-compatible values."""
+        """Return name, bands, split and hashes, which determine images, labels and parts, for JSON."""
         parts = hashlib.sha256(repr([self.parts[part].tolist() for part in PARTS]).encode()).hexdigest()
-        facts = {"name": self.name, "bands": list(self.bands.names), "split": self.split, "size": self.size}
-        return {**facts, "digest": self.digest, "parts": parts}
+        metadata = {"name": self.name, "bands": list(self.bands.names), "split": self.split, "size": self.size}
+        return {**metadata, "digest": self.digest, "parts": parts}
 
     def fractions(self) -> dict[str, float]:
         """Return the fraction of the samples in each part."""
@@ -108,21 +108,21 @@ def open_images(
     fractions
         Fractions of the training, validation and test part of an image folder, which is split at random by class.
     seed
-        Seed of that split.
+        Seed of the split.
     size
-        Height and width in pixels to which images are resized; by default their own.
+        Height and width in pixels to which images are resized; by default they are not resized.
     download
         Whether to download missing files of a benchmark dataset.
 
     Returns
     -------
     LabeledImages
-        Images of a folder are in memory; those of a benchmark dataset are read when they are used.
+        Images of a folder are in memory; images of a benchmark dataset are read on access.
 
     Raises
     ------
     InputError
-        If the name is unknown, images do not have one class each, or there is no training or test part.
+        If the name is unknown, the dataset is not for classification, or the training or test part is empty.
     ReadError
         If files are missing or cannot be read.
 

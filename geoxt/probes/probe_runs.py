@@ -1,4 +1,4 @@
-"""Probes of several encoders on one dataset: finished encoders are kept in files, and tables report all of them."""
+"""Probes of several encoders on one dataset, with a result file for each encoder and a report of all."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def run_probes(
     data
         Images, as `open_images` returns them.
     out
-        Folder of the results: `results.md`, `results.json`, and a file for each encoder in `encoders`, which is not
-        computed again.
+        Folder of the results: `results.md`, `results.json`, and `encoders/` with a file for each finished encoder. These
+        encoders are not computed again.
     options
         Options of the protocols.
     batch_size
@@ -51,12 +51,12 @@ def run_probes(
     device
         Device of the encoders, as for `geoxt.predict`; of several devices the first.
     log
-        Prints a line for each encoder.
+        Function that prints a line for each encoder.
 
     Returns
     -------
     dict
-        Contents of `results.json`. Of each encoder: `scores` of the test part with bootstrap 95 % intervals,
+        Contents of `results.json`. For each encoder: `scores` of the test part with bootstrap 95 % intervals,
         `few_shot`, `splits` (the accuracy of random and spatially blocked splits) and `robustness` (the accuracy on
         changed test images).
 
@@ -112,7 +112,7 @@ def _result(
     device: SomeDevice,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Return the result of an encoder, from its file if it is finished."""
+    """Return the result of an encoder, read from its file if it is finished."""
     path = folder / "encoders" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', encoder.name)}.json"
     config = {"encoder": encoder.describe(), "dataset": data.describe(), "options": to_json(options)}
     result = load_result(path, config)
@@ -156,7 +156,7 @@ def _probe(
 
 
 def _splits(rows: Array, data: LabeledImages, base: Mapping[str, Any], options: ProbeOptions) -> dict[str, Any]:
-    """Return the scores of the data's split, a random one, and one by spatial blocks, or why it is not possible."""
+    """Return the scores of the published, a random and a spatially blocked split, or why a split is not possible."""
     result: dict[str, Any] = {data.split: dict(base)}
     if data.split != "random":
         parts = random_parts(data, options)

@@ -20,7 +20,7 @@ from geoxt.types import Array
 DEFAULT_SHOTS = (5, 10, 50, 100)
 _TARGET = "class"
 _FOLDS = 5
-"""Folds of the cross-validation that chooses C where there is no validation part."""
+"""Folds of the cross-validation that selects C without a validation part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +36,12 @@ class ProbeOptions:
     n_neighbors: int = 5
     """Number of nearest neighbors."""
     Cs: tuple[float, ...] = GRID_OF_C
-    """Inverse strengths of regularization of the linear probe, of which the validation part chooses."""
+    """Inverse regularization strengths of the linear probe, from which the validation part selects."""
     shots: tuple[int, ...] | None = None
-    """Training images per class of the few-shot curve, 2 or more; by default those of 5, 10, 50 and 100 that the
-    smallest class has."""
+    """Training images per class of the few-shot curve, 2 or more; by default 5, 10, 50 and 100, up to the size of the
+    smallest class."""
     draws: int = 5
-    """Random draws of the training images per point of the curve."""
+    """Random samples of the training images per point of the curve."""
     block: float = 50_000
     """Side of the blocks of the spatial split, in metres."""
     shift: int = 4
@@ -64,12 +64,12 @@ class ProbeOptions:
             raise InputError(msg, remedy="Pass {block} and {Cs} above 0.", argument="block")
 
     def shots_of(self, smallest: int) -> tuple[int, ...]:
-        """Return the training images per class of the few-shot curve, if the smallest class has `smallest` images.
+        """Return the training images per class of the few-shot curve, for a smallest class of `smallest` images.
 
         Raises
         ------
         InputError
-            If `shots` are more.
+            If `shots` exceed it.
         """
         shots = self.shots or tuple(shot for shot in DEFAULT_SHOTS if shot <= smallest)
         if max(shots, default=0) > smallest:
@@ -79,7 +79,7 @@ class ProbeOptions:
 
 
 def fit_probes(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) -> dict[str, Any]:
-    """Return nearest neighbors and a linear probe, fitted to the training and validation part of features.
+    """Fit nearest neighbors and a linear probe to the features of the training and validation part.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def fit_probes(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) 
     labels
         Class index (n,).
     parts
-        Positions of the samples of each part. The validation part chooses C, by cross-validation if it is empty.
+        Positions of the samples of each part. C is selected on the validation part, by cross-validation if it is empty.
     options
         n_neighbors, Cs and seed.
 
@@ -112,7 +112,7 @@ def fit_probes(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) 
 def scores(
     estimators: Mapping[str, Any], rows: Array, labels: Array, options: ProbeOptions, *, groups: Array | None = None
 ) -> dict[str, Any]:
-    """Return accuracy and 95 % interval of each estimator on features (n, F) of test images.
+    """Return accuracy and its 95 % interval of each estimator on test images.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def scores(
     options
         Number and seed of the resamples.
     groups
-        Group of each image, such as its block; groups are resampled together. By default each image alone.
+        Group of each image, such as its block; groups are resampled as a whole. By default images are resampled.
     """
     table = _features(rows)
     result = {}
@@ -156,9 +156,9 @@ def bootstrap_interval(correct: Array, options: ProbeOptions, *, groups: Array |
 
 
 def few_shot(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) -> list[dict[str, Any]]:
-    """Return mean and sample standard deviation over draws of the test accuracy, by training images per class.
+    """Return mean and standard deviation of the test accuracy over random training samples, by images per class.
 
-    Images are drawn from the training part. C is chosen by cross-validation on the drawn images.
+    Images are sampled from the training part. C is selected by cross-validation on the sampled images.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def few_shot(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) ->
 
 
 def random_parts(data: LabeledImages, options: ProbeOptions) -> Parts:
-    """Return a random split of all samples by class, with the fractions of the published split."""
+    """Return a stratified random split of all samples, with the fractions of the published split."""
     fractions = data.fractions()
     split = stratified_split(torch.from_numpy(data.labels), tuple(fractions.values()), seed=options.seed)
     return {part: positions.numpy() for part, positions in zip(fractions, split, strict=True)}
@@ -200,7 +200,7 @@ def random_parts(data: LabeledImages, options: ProbeOptions) -> Parts:
 def blocked_parts(data: LabeledImages, options: ProbeOptions) -> tuple[Parts, Array] | str:
     """Return a split of all samples by spatial blocks, and the block of each sample; or why it is not possible.
 
-    Images that overlap an image of a later part are left out.
+    Images that overlap an image of a later part are excluded.
     """
     if data.blocked is None:
         return "the images have no coordinates"
@@ -216,7 +216,7 @@ def blocked_parts(data: LabeledImages, options: ProbeOptions) -> tuple[Parts, Ar
 
 
 def _table(rows: Array, labels: Array, positions: Sequence[int] | Array) -> pd.DataFrame:
-    """Return the table of features and classes that classifiers are fitted to."""
+    """Return the table of features and classes for fitting."""
     table = _features(rows[positions])
     table.attrs["bands"] = list(table.columns)
     table[_TARGET] = labels[positions]

@@ -1,4 +1,4 @@
-"""Embeddings from quantized ones: stored integers to numbers, and vectors of unit length."""
+"""Dequantize embeddings, and normalize vectors to unit length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from geoxt.types import Array, Quantization
 
 
 def dequantize(values: Array, quantization: Quantization) -> Array:
-    """Return the float32 numbers of stored int8.
+    """Dequantize int8 to float32.
 
     "signed square": sign(v) * (|v| / 127.5) ** 2, of AlphaEarth Foundations.
     """
@@ -18,7 +18,7 @@ def dequantize(values: Array, quantization: Quantization) -> Array:
 
 
 def _signed_square() -> Array:
-    """Return the number of each byte, whose bits are those of the stored int8."""
+    """Return the lookup table by byte: the value of the int8 with the same bits."""
     stored = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float64)
     return np.asarray(np.sign(stored) * (stored / 127.5) ** 2, np.float32)
 
@@ -27,6 +27,6 @@ _SIGNED_SQUARE = _signed_square()
 
 
 def to_unit_length(values: Array) -> Array:
-    """Return vectors along the first axis with a Euclidean length of 1; zero and NaN are unchanged."""
+    """Normalize vectors along the first axis to a Euclidean length of 1; zero and NaN are unchanged."""
     norm = np.sqrt(np.einsum("b...,b...->...", values, values, dtype=np.float64))
     return values / np.where(norm > 0, norm, 1).astype(values.dtype)

@@ -32,7 +32,7 @@ REDUCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "sum": lambda groups: groups.sum(min_count=1),
     "mode": lambda groups: groups.agg(lambda values: values.mode().min()),
 }
-"""Functions of pandas groups by reduction; `std` is that of the population, `mode` the least of several."""
+"""Functions of pandas groups by reduction; `std` is of the population, `mode` the smallest of several modes."""
 _KEYS = ("item", "node", "time")
 """Columns of a table of pixels beside its bands: position of the geometry, node and time step."""
 _POINT, _AREAS = 0, {3, 6}
@@ -58,14 +58,14 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     Parameters
     ----------
     data
-        A layer, a Dataset of layers on one grid, or a tree of these. Of a tree, a point takes the first node that has
-        a valid pixel there, a polygon the node with most of its pixels, unless all of these are invalid.
+        A layer, a Dataset of layers on one grid, or a tree of these. In a tree, the values of a point are from the
+        first node with a valid pixel there, those of a polygon from the node with most pixels, unless all are invalid.
     geometries
         GeoDataFrame or GeoSeries of points, or of polygons, in any CRS. Other columns, such as class labels, are
-        carried along.
+        copied to the result.
     reduce
         Statistics of the valid pixels of each polygon: "count", "mean", "median", "min", "max", "std" (of the
-        population), "sum", "mode", or a list of these. By default a row for each pixel. Not for points.
+        population), "sum", "mode", or a list of these; not for points. By default the result has a row for each pixel.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
 
         A row for each point; for each polygon if reduced; else for each pixel whose center lies in a polygon, with the
         index of the polygon and the center as geometry. If layers have a time dimension, the table is in long form: a
-        row for each of these and each time step, and the column "time". Of a tree, the column "node" names the node.
+        row for each of these and each time step, and the column "time". For a tree, the column "node" names the node.
 
         The attribute `attrs["bands"]` lists the columns of bands.
 
@@ -93,7 +93,7 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     Warns
     -----
     NodataWarning
-        With the number of points or polygons outside the layer, and of those on nodata.
+        If points or polygons lie outside the layer or on nodata; the message states their number.
 
     Notes
     -----
@@ -194,7 +194,7 @@ def _reductions(reduce: Any, *, areal: bool) -> tuple[str, ...] | None:
 
 
 def _names(nodes: Mapping[str, LayerValues], frame: Any, reductions: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the names of the bands, which are those of all nodes and of no other column."""
+    """Return the band names, after checks that all nodes have them, and that no column of the geometries does."""
     first, *others = nodes.items()
     for node, layers in others:
         if layers.names != first[1].names:
@@ -243,9 +243,9 @@ def _pixels_at(xy: Floats, crs: Any, grid: GeoBox) -> tuple[Array, Array]:
     return np.floor(np.where(inside[:, None], pixels, -1)).astype("int64"), inside
 
 
-def _subset(part: _Pixels, chosen: Array) -> _Pixels:
+def _subset(part: _Pixels, index: Array) -> _Pixels:
     return _Pixels(
-        layers=part.layers, item=part.item[chosen], pixels=part.pixels[chosen], at_pixels=part.at_pixels[chosen]
+        layers=part.layers, item=part.item[index], pixels=part.pixels[index], at_pixels=part.at_pixels[index]
     )
 
 
@@ -311,7 +311,7 @@ def _centers(part: _Pixels, crs: Any) -> Array:
 
 
 def _warn(frame: Any, parts: list[_Pixels], covered: Array, kind: str) -> None:
-    """Warn of geometries without pixels, and of those on nodata."""
+    """Warn of geometries without pixels, and of geometries on nodata."""
     covered = np.unique(covered)
     valid = np.unique(np.concatenate([part.item[_is_valid(part)] for part in parts]))
     outside, on_nodata = len(frame) - len(covered), len(covered) - len(valid)
@@ -323,7 +323,7 @@ def _warn(frame: Any, parts: list[_Pixels], covered: Array, kind: str) -> None:
 
 
 def _rows_of_nan(item: Array, nodes: Mapping[str, LayerValues]) -> _Pixels:
-    """Return rows of NaN for geometries without pixels: for each time step of a single grid, one for a tree."""
+    """Return rows of NaN for geometries without pixels: one per time step for a single grid, one for a tree."""
     layers = next(iter(nodes.values()))
     if list(nodes) != [""]:
         layers = replace(layers, times=None)

@@ -84,12 +84,20 @@ def assemble_cube(
 
 
 def require_spatial(variables: Sequence[Variable], where: str) -> None:
-    """Raise an error that states the dimensions of variables none of which has y and x."""
+    """Raise as no variable has the dimensions y and x; the message lists the dimensions of each.
+
+    Raises
+    ------
+    GridError
+        If the grid is curvilinear.
+    InputError
+        Otherwise.
+    """
     for variable in variables:
-        stated = str(variable.attrs.get("coordinates", "")).split()
-        twofold = [v.name for v in variables if v.name in stated or v.attrs.get("standard_name") in _GEOGRAPHIC]
-        if twofold and variable.name not in twofold:
-            problem = f"Cannot open {variable.path!r} of {where}: its grid is given by {' and '.join(twofold)}."
+        names = str(variable.attrs.get("coordinates", "")).split()
+        curvilinear = [v.name for v in variables if v.name in names or v.attrs.get("standard_name") in _GEOGRAPHIC]
+        if curvilinear and variable.name not in curvilinear:
+            problem = f"Cannot open {variable.path!r} of {where}: its grid is given by {' and '.join(curvilinear)}."
             remedy = "Resample it to a regular grid first, such as by pyresample or xESMF."
             raise GridError(problem, remedy=remedy)
     shown = ", ".join(f"{v.path} {v.dims}" for v in variables[:5]) or "none with two named dimensions"

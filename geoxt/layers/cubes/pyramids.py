@@ -1,4 +1,4 @@
-"""Resolutions of variables: overviews by the `multiscales` metadata of GeoZarr and OME, or by EOPF's groups."""
+"""Multiscale pyramids of variables, from `multiscales` metadata of GeoZarr and OME, or from groups of EOPF."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pyramid:
 
 
 def pyramids_of(variables: Sequence[Variable], groups: Mapping[str, Group]) -> list[Pyramid]:
-    """Group variables that are resolutions of one another.
+    """Group variables that are resolutions of the same image.
 
     Raises
     ------

@@ -32,7 +32,7 @@ AssetArray = tuple[str, GeoBox, PlaneArray | None]
 def choose_bands(
     bands: Sequence[Band], names: Sequence[str] | None, product: Product | None
 ) -> tuple[list[Band], tuple[ProductBand, ...]]:
-    """Return bands by name, with the bands of a product that they are.
+    """Return bands by name, and the bands of the product that they correspond to.
 
     Raises
     ------

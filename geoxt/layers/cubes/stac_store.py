@@ -19,8 +19,8 @@ _STORAGE = "xarray:storage_options"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatedStore:
-    """A Zarr store as a STAC item or asset states it."""
+class StacStore:
+    """Zarr store of a STAC item or asset."""
 
     store: Any
     """Path or URL of the store, or of a group or an array in it."""
@@ -32,7 +32,7 @@ class StatedStore:
     """CRS of variables that state none."""
 
 
-def store_of(data: Any) -> StatedStore:
+def store_of(data: Any) -> StacStore:
     """Return the store of a STAC item or asset, or of its dictionary; other values are returned as a store.
 
     The assets of an item must be parts of one store, which is opened as a whole; a single Zarr asset, or an asset by
@@ -52,7 +52,7 @@ def store_of(data: Any) -> StatedStore:
     if isinstance(data, pystac.Asset):
         return _of_asset(data)
     if not isinstance(data, pystac.Item):
-        return StatedStore(store=data)
+        return StacStore(store=data)
     assets = {key: a for key, a in data.assets.items() if is_zarr(a.media_type or "", a.href)}
     if not assets:
         problem = f"Cannot open item {data.id!r} as a Zarr store: none of its assets {list(data.assets)} is one."
@@ -65,10 +65,10 @@ def store_of(data: Any) -> StatedStore:
         problem = f"Cannot choose one Zarr store of item {data.id!r}: its assets {list(roots)} are in several."
         raise CatalogError(problem, remedy=f"Pass one of them: item.assets[{next(iter(roots))!r}].")
     first = next(iter(stated.values()))
-    return StatedStore(store=next(iter(roots.values())), options=first.options, crs=first.crs)
+    return StacStore(store=next(iter(roots.values())), options=first.options, crs=first.crs)
 
 
-def _of_asset(asset: pystac.Asset) -> StatedStore:
+def _of_asset(asset: pystac.Asset) -> StacStore:
     owner = asset.owner
     key = next((k for k, a in owner.assets.items() if a is asset), None) if isinstance(owner, pystac.Item) else None
     problem = refusal(owner, key) if isinstance(owner, pystac.Item) and key is not None else None
@@ -79,7 +79,7 @@ def _of_asset(asset: pystac.Asset) -> StatedStore:
     stated: Any = {**properties, **fields}
     code = stated.get("proj:code") or (f"EPSG:{stated['proj:epsg']}" if stated.get("proj:epsg") else None)
     href = asset.get_absolute_href() or asset.href
-    return StatedStore(store=href, group=group_of(fields), options=fields.get(_STORAGE), crs=code)
+    return StacStore(store=href, group=group_of(fields), options=fields.get(_STORAGE), crs=code)
 
 
-__all__ = ["StatedStore", "store_of"]
+__all__ = ["StacStore", "store_of"]

@@ -59,23 +59,23 @@ class Variable:
         return self.attrs, self.coords.attrs, *self.parents
 
     def axis(self, direction: str) -> int | None:
-        """Return the position of the y or x dimension; `None` without one.
+        """Return the position of the y or x dimension, or `None`.
 
         Raises
         ------
         GridError
-            If several dimensions may be it.
+            If several dimensions are candidates.
         """
         stated = next((s["spatial:dimensions"] for s in self.scopes if "spatial:dimensions" in s), None)
         if stated is not None and set(stated[-2:]) <= set(self.dims):
             return self.dims.index(stated[-2:][0 if direction == "y" else 1])
-        axes = [i for i, dim in enumerate(self.dims) if self._points(dim, direction)]
+        axes = [i for i, dim in enumerate(self.dims) if self._is_along(dim, direction)]
         if len(axes) > 1:
             problem = f"Cannot open {self.path!r}: its dimensions {[self.dims[i] for i in axes]} are all along "
             raise GridError(f"{problem}{direction}.", remedy="Rename one of them.")
         return axes[0] if axes else None
 
-    def _points(self, dim: str, direction: str) -> bool:
+    def _is_along(self, dim: str, direction: str) -> bool:
         """Return whether a dimension is along y or x: by its name, or by the CF attributes of its coordinate."""
         if dim.lower() in NAMES[direction]:
             return True

@@ -18,7 +18,7 @@ from geoxt.pixels.zarr_array import error_text
 from geoxt.pixels.zarr_store import StoreAddress
 
 MAX_COORDINATES = 1 << 24
-"""Numbers of a one-dimensional array above which it is not a coordinate."""
+"""Maximum size of a one-dimensional array that is read as a coordinate."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,9 +34,9 @@ class Group:
 
 
 def read_groups(address: StoreAddress, group: str | None) -> tuple[dict[str, Group], str | None]:
-    """Return all groups of a store at or below a path and those above it, by path, and the name of an array.
+    """Return the groups above, at and below a path of a store, and the array's name if the path is an array.
 
-    The name is that of the array if the path, or that of the store, is an array; its group is then returned.
+    If the path is an array, the group that holds it is the deepest group of the result.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def read_groups(address: StoreAddress, group: str | None) -> tuple[dict[str, Gro
             node = root[path] if path else root
         groups = {path: Group(path=path, attrs=dict(node.attrs))}
         members = list(node.members(max_depth=None))
-        if node.metadata.consolidated_metadata is None:  # listings have no order, consolidated metadata that of writing
+        if node.metadata.consolidated_metadata is None:  # listings are unordered
             members.sort(key=lambda member: _natural(member[0]))
         for name, member in members:
             full = f"{path}/{name}".lstrip("/")
@@ -65,8 +65,8 @@ def read_groups(address: StoreAddress, group: str | None) -> tuple[dict[str, Gro
                 parent, _, key = full.rpartition("/")
                 groups.setdefault(parent, Group(path=parent, attrs={})).arrays[key] = member
             else:
-                known = groups.get(full)
-                groups[full] = Group(path=full, attrs=dict(member.attrs), arrays=known.arrays if known else {})
+                previous = groups.get(full)
+                groups[full] = Group(path=full, attrs=dict(member.attrs), arrays=previous.arrays if previous else {})
         parent = path
         while parent:
             parent = parent.rpartition("/")[0]
@@ -82,7 +82,7 @@ def read_groups(address: StoreAddress, group: str | None) -> tuple[dict[str, Gro
 
 
 def _natural(path: str) -> list[tuple[bool, int, str]]:
-    """Return a sort key by which B2 is before B10."""
+    """Return a natural sort key: B2 precedes B10."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", path)]
 
 

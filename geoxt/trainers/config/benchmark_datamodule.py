@@ -202,7 +202,7 @@ def _by_part(splits: Sequence[str | list[str]] | Mapping[str, str | list[str]]) 
     Raises
     ------
     InputError
-        If a part is unknown, or there is none for training.
+        If a part is unknown, or the training part is missing.
     """
     by_part = dict(splits) if isinstance(splits, Mapping) else dict(zip(_PARTS, splits, strict=False))
     if "train" not in by_part or set(by_part) - set(_PARTS):

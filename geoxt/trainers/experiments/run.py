@@ -104,12 +104,12 @@ def run_experiment(
 
 
 def _require_comparable(experiment: Experiment, config: TrainingConfig) -> None:
-    """Raise if the best settings are selected by a loss, and the loss differs between the settings.
+    """Raise if the best settings would be selected by losses of different kinds.
 
     Raises
     ------
     InputError
-        If it does.
+        If the monitored score is a loss, and the settings have different loss functions.
     """
     monitor = experiment.grid_monitor or config.recipe.monitor or ""
     losses = {settings.get("recipe.loss", config.recipe.loss) for settings in experiment.combinations()}
