@@ -42,8 +42,8 @@ def run_probes(
     data
         Images, as `open_images` returns them.
     out
-        Folder of the results: `results.md`, `results.json`, and `encoders/` with a file for each finished encoder. These
-        encoders are not computed again.
+        Folder of the results: `results.md`, `results.json`, and a file per finished encoder in `encoders`, which is not
+        computed again.
     options
         Options of the protocols.
     batch_size
