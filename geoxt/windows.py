@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoxt.errors import InputError
-from geoxt.reprs import html_table, shortened
+from geoxt.reprs import abbreviate, html_table
 from geoxt.types import SomeSize
 
 __all__ = ["Window"]
@@ -61,7 +61,7 @@ class Window:
         bottom, right = self.stop
         rows = {"rows": f"{self.row} to {bottom - 1}", "columns": f"{self.col} to {right - 1}"}
         rows["height x width"] = f"{self.height} x {self.width} px"
-        rows |= {} if self.time is None else {"time steps": shortened(self.time)}
+        rows |= {} if self.time is None else {"time steps": abbreviate(self.time)}
         return html_table("Window", rows | ({"node": self.node} if self.node else {}))
 
     def shift(self, rows: int, cols: int) -> Window:

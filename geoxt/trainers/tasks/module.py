@@ -21,7 +21,7 @@ from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
 from geoxt.models.scale_check import ScaleCheck
-from geoxt.reprs import html_table, shortened
+from geoxt.reprs import abbreviate, html_table
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
 from geoxt.trainers.loop.finite_loss import FiniteLoss, require_finite
@@ -118,8 +118,8 @@ class Task(pl.LightningModule):
     def _rows(self) -> dict[str, str]:
         """Return the model card, the number of parameters and the recipe as text."""
         card, weights = self.card, sum(parameter.numel() for parameter in self.network.parameters())
-        rows = {"task": card.task, "model": f"{card.model} ({weights:,} parameters)", "bands": shortened(card.bands)}
-        rows |= {"classes": f"{len(card.codes)}: {shortened(card.names)}"} if card.codes else {}
+        rows = {"task": card.task, "model": f"{card.model} ({weights:,} parameters)", "bands": abbreviate(card.bands)}
+        rows |= {"classes": f"{len(card.codes)}: {abbreviate(card.names)}"} if card.codes else {}
         loss = self.recipe.loss or next(iter(self.supervision.losses), "of the model")
         return rows | {"recipe": f"loss {loss}, {self.recipe.optimizer}, learning rate {self.recipe.lr:g}"}
 
