@@ -165,7 +165,7 @@ def _counts_of(
     remaining = valid.size if complete else int(np.count_nonzero(valid))
     result: dict[int, tuple[int, float]] = {}
     if 0 < len(frequent) <= MAX_COMPARED:
-        mask = np.empty(values.shape, bool)
+        mask: Mask = np.empty(values.shape, bool)
         for code in frequent:
             np.equal(values, code, out=mask)
             if not complete:
