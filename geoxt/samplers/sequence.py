@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import GridError, InputError
 from geoxt.plot.interactive_map import InteractiveMap, WindowGroup, draw_map
-from geoxt.reprs import html_table, abbreviate, svg_map
+from geoxt.reprs import abbreviate, html_table, svg_map
 from geoxt.samplers.drawing import Figure, draw_windows
 from geoxt.samplers.sampler_files import load_table, save_table
 from geoxt.trees import SomeData
