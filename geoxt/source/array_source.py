@@ -202,15 +202,24 @@ def cast_values(
         if valid is not None and values.dtype != dtype:  # casting NaN is undefined, other invalid values may not fit
             np.copyto(values, 0, where=~valid)
     elif values.dtype.kind in "iu" and np.can_cast(values.dtype, stored):
-        return values.astype(dtype, copy=False)  # a wider stored type holds the same integers
-    if nodata is not None and values.dtype.kind == "f" and not np.isnan(nodata):
+        values = values.astype(stored, copy=False)  # a wider stored type holds the same integers
+        return _without_nodata(values, valid, nodata, stored).astype(dtype, copy=False)
+    if values.dtype.kind == "f":
         values = values if stored.kind in "iu" else values.astype(stored, copy=False)
-        hits = values == np.asarray(nodata).astype(values.dtype)
-        if valid is not None:
-            hits &= valid
-        if hits.any():
-            values = np.where(hits, _next(nodata, stored), values)
+        values = _without_nodata(values, valid, nodata, stored)
     return values if values.dtype == dtype else values.astype(stored, copy=False).astype(dtype, copy=False)
+
+
+def _without_nodata(values: Array, valid: Mask | None, nodata: float | None, stored: np.dtype[Any]) -> Array:
+    """Return values of which valid ones equal to nodata are the next number."""
+    if nodata is None or np.isnan(nodata):
+        return values
+    hits = values == (
+        np.asarray(nodata).astype(values.dtype) if values.dtype.kind == "f" else _in_dtype(nodata, stored)
+    )
+    if valid is not None:
+        hits &= valid
+    return np.where(hits, _next(nodata, stored), values) if hits.any() else values
 
 
 def _next(nodata: float, dtype: np.dtype[Any]) -> Any:

@@ -374,10 +374,12 @@ def test_token_depends_on_every_field_of_scenes():
 
 
 @pytest.mark.parametrize(("low", "nodata"), [(1, 0), (65_530, 65_535), (0, 65_535), (0, 4)])
-def test_averages_of_valid_pixels_never_equal_nodata(write, low, nodata):
+@pytest.mark.parametrize("resampling", ["bilinear", "average", "cubic", "lanczos"])
+def test_averages_of_valid_pixels_never_equal_nodata(write, low, nodata, resampling):
     values = np.random.default_rng(0).integers(low, low + 5, (2, 40, 40)).astype("uint16")
     values[:, 10:20, 5:15] = nodata
     target = make_grid((30, 30), left=600_017, top=4_549_960)
-    pixels, valid = mosaic_of(write(values, make_grid((40, 40)), nodata=nodata), grid=target).read(full_window(target))
+    mosaic = mosaic_of(write(values, make_grid((40, 40)), nodata=nodata), grid=target)
+    pixels, valid = mosaic.onto(target, resampling=resampling).read(full_window(target))
     assert 0.5 < valid.mean() < 1
     assert ((pixels == nodata) == ~valid).all()

@@ -34,7 +34,7 @@ def grid_scenes(
     by_grid: dict[GeoBox, list[Header]] = {}
     for header, grid in zip(headers, same_grids(header.grid for header in headers), strict=True):
         by_grid.setdefault(grid, []).append(header if header.grid is grid else replace(header, grid=grid))
-    counts = {sum(_band_count(header) for header in group): group[0].href for group in by_grid.values()}
+    counts = {sum(len(_numbers(header)) for header in group): group[0].href for group in by_grid.values()}
     if len(counts) > 1:
         (m, a), (n, b), *_ = counts.items()
         problem = f"Cannot tell bands from scenes: {m} bands share the grid of {a!r}, {n} that of {b!r}."
@@ -151,8 +151,9 @@ def with_scale(scene: Scene, scale: float, offset: float) -> Scene:
     return replace(scene, assets=assets)
 
 
-def _band_count(header: Header) -> int:
-    return sum(not alpha for alpha in header.alpha)
+def _numbers(header: Header) -> list[int]:
+    """Return the numbers of the bands of a file that are not alpha."""
+    return [number for number, alpha in enumerate(header.alpha, 1) if not alpha]
 
 
 def _band_names(headers: Sequence[Header]) -> tuple[str, ...]:
@@ -161,13 +162,13 @@ def _band_names(headers: Sequence[Header]) -> tuple[str, ...]:
     if all(described) and len(set(described)) == len(described):
         return tuple(str(n) for n in described)
     if len(headers) == 1:
-        return tuple(f"band_{n}" for n in range(1, _band_count(headers[0]) + 1))
+        return tuple(f"band_{n}" for n in _numbers(headers[0]))
     stems = [Path(header.href).stem for header in headers]
     start, end = _common_prefix(stems), _common_prefix([stem[::-1] for stem in stems])
     names = []
     for stem, header in zip(stems, headers, strict=True):
-        core, count = stem[start : len(stem) - end] or stem, _band_count(header)
-        names += [core] if count == 1 else [f"{core}_{n}" for n in range(1, count + 1)]
+        core, numbers = stem[start : len(stem) - end] or stem, _numbers(header)
+        names += [core] if len(numbers) == 1 else [f"{core}_{n}" for n in numbers]
     return tuple(names) if len(set(names)) == len(names) else tuple(f"band_{n}" for n in range(1, len(names) + 1))
 
 

@@ -48,6 +48,18 @@ def test_band_named_by_the_caller_is_data(tmp_path):
     assert valid_share(layer) == 1
 
 
+def test_bands_behind_an_alpha_band_keep_their_numbers(tmp_path):
+    values = np.arange(1, 6, dtype="uint8")[:, None, None] * np.ones((1, 8, 8), "uint8")
+    profile = {"driver": "GTiff", "count": 5, "height": 8, "width": 8, "dtype": "uint8", "photometric": "RGB"}
+    profile |= {"crs": "EPSG:32615", "transform": Affine(10, 0, 5e5, 0, -10, 4e6), "alpha": "YES"}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as file:
+        file.write(values)
+    with pytest.warns(GeoxtWarning, match="Band 4 of .* is tagged as alpha"):
+        layer = geoxt.open_cogs(tmp_path / "a.tif")
+    assert layer.band.values.tolist() == ["band_1", "band_2", "band_3", "band_5"]
+    assert np.array_equal(layer.sel(band="band_5"), values[4])
+
+
 def test_band_named_by_its_description_is_data(tmp_path):
     path, values = write(tmp_path / "a.tif", names=["red", "green", "blue", "nir"])
     layer = geoxt.open_cogs(path, bands=["nir"])
