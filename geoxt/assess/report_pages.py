@@ -31,7 +31,7 @@ figure { margin: 0 0 28px; }
 figcaption { max-width: 78ch; margin-bottom: 8px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.925rem; font-variant-numeric: tabular-nums; }
-.data { width: 100%; }
+.data { width: 100%; border-collapse: separate; border-spacing: 0; }
 th, td { padding: 7px 14px 7px 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--rule); }
 .data td { white-space: nowrap; }
 thead th { color: var(--muted); font-weight: 500; font-size: 0.85rem; vertical-align: bottom; }
@@ -49,6 +49,7 @@ th:has(> .swatch), li:has(> .swatch) { padding-left: 1.4em; text-indent: -1.4em;
   box-shadow: inset 0 0 0 1px rgb(128 128 128 / 45%); print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .matrix th, .matrix td { border: 0; padding: 0; }
 .matrix tbody th { padding: 0 12px 0 0; vertical-align: middle; text-align: left; }
+.matrix tbody th:has(> .swatch) { padding-left: 1.4em; }
 .matrix thead th:first-child { padding: 0 12px 8px 0; }
 .matrix thead th + th { text-align: center; }
 .matrix thead th + th span { display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg);
