@@ -36,8 +36,8 @@ MODES = {
     "remote": "random order, 50 ms of latency",
     "remote cached": "random order, 50 ms of latency, second epoch from the cache",
     "pack": "random order, from a pack",
-    "grid landsat": "grid order, scenes' grid, 2 workers",
-    "grid cdl": "grid order, crop map's grid, 2 workers",
+    "grid landsat": "grid order, scenes' grid, 2 threads",
+    "grid cdl": "grid order, crop map's grid, 2 threads",
 }
 PEERS = {
     "peer": "TorchGeo, random order, 2 workers",
@@ -163,7 +163,7 @@ def run_peer(python: str, folder: Path, mode: str, count: int) -> float:
 def run_rates(python: str, library: str, folder: Path, grid: str, sampler: str, count: int) -> float:
     """Return the rate of a library, measured by `geoxt_rates.py` or `torchgeo_rates.py`."""
     command = [python, FOLDER / f"{library}_rates.py", folder, "--into", grid, "--samplers", sampler]
-    command += ["--count", str(count)] + (["--mix", "2:1"] if library == "geoxt" else [])
+    command += ["--count", str(count)] + (["--mix", "0:2"] if library == "geoxt" else [])
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(json.loads(output.splitlines()[-1])["rate"])
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from torch.utils.data import get_worker_info
 
 from geoxt.alignment.label_roles import as_labels
 from geoxt.bridge.coalesce import CoalescedRead
@@ -74,7 +75,7 @@ class LayerReader:
             Output (window, …) of bool, each window by `valid_shape`.
         """
         window = coalesced.window if self.time_dim == "time" else replace(coalesced.window, time=None)
-        if self.recent is not None and len(coalesced.offsets) > 1:
+        if self.recent is not None and len(coalesced.offsets) > 1 and not _among_workers():
             parts = self.recent.read(self.view, window, self.dtype)
         else:
             parts = [Part(window, *self.view.read(window, dtype=self.dtype))]
@@ -94,6 +95,12 @@ class LayerReader:
                     out_valid = valid[index][:length] if self.time_dim else valid[index]
                     out.reshape(length, bands, *target.shape)[..., rows, cols] = crop.values
                     out_valid.reshape(length, *target.shape)[..., rows, cols] = _over_bands(crop.valid)
+
+
+def _among_workers() -> bool:
+    """Return whether this is one of several worker processes: rows of windows are seldom read by one of them."""
+    worker = get_worker_info()
+    return worker is not None and worker.num_workers > 1
 
 
 def _over_bands(valid: Mask) -> Any:

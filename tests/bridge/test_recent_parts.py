@@ -1,6 +1,7 @@
 """Windows of a grid are put together from parts read before: the same bits, with fewer pixels read."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoxt.bridge import recent_parts
+from geoxt.bridge import layer_reader, recent_parts
 from geoxt.bridge.layer_reader import readers_of
 from geoxt.bridge.read_batch import read_batch
 from geoxt.bridge.recent_parts import RecentParts, cover, of_local_files
@@ -62,6 +63,16 @@ def test_overlapping_rows_are_read_once(path, monkeypatch):
     for row in (0, 10, 20):
         read_batch(nodes, [Window(row, col, 20, 20) for col in (0, 10, 20)])
     assert windows == [Window(0, 0, 20, 40), Window(20, 0, 10, 40), Window(30, 0, 10, 40)]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_one_of_several_workers_reads_rows_anew(path, monkeypatch, num_workers):
+    worker = SimpleNamespace(num_workers=num_workers)
+    monkeypatch.setattr(layer_reader, "get_worker_info", lambda: worker)
+    nodes, windows = readers_of(open_cogs(path)), reads(monkeypatch)
+    for row in (0, 10):
+        read_batch(nodes, [Window(row, col, 20, 20) for col in (0, 10, 20)])
+    assert windows == [Window(0, 0, 20, 40), Window(20, 0, 10, 40) if num_workers == 1 else Window(10, 0, 20, 40)]
 
 
 def test_random_windows_are_not_kept(path, monkeypatch):
