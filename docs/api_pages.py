@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent / "reference" / "api"
 NAMES = FOLDER / "_names.rst"
 """All names, for autosummary, which writes their pages to the folder `generated` beside this file."""
 HOME = {name: "geoxt" for name in geoxt.__all__ if not isinstance(getattr(geoxt, name), ModuleType)} | {
+    "Band": "geoxt.layers.products",
     "Product": "geoxt.layers.products",
     "INDICES": "geoxt.indices",
     "ConfusionMatrix": "geoxt.metrics.confusion",

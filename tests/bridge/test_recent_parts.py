@@ -111,7 +111,7 @@ def test_parts_of_another_dtype_or_time_are_not_used(path):
         assert recent.read(view, window, np.dtype("int32"))[0].values.dtype == "int32"
 
 
-def test_layers_whose_changes_are_not_noticed_are_read_anew(path):
+def test_layers_whose_changes_are_not_noticed_are_read_again(path):
     layer = open_cogs(path)
     assert of_local_files(view_of(layer))
     assert not of_local_files(view_of(layer.compute()))
