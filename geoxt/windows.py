@@ -8,7 +8,7 @@ import numpy as np
 
 from geoxt.errors import InputError
 from geoxt.reprs import abbreviate, html_table
-from geoxt.types import SomeSize
+from geoxt.types import Mask, SomeSize
 
 __all__ = ["Window"]
 
@@ -94,6 +94,21 @@ class Window:
         """Return the row and column slices of this window in an array that holds `outer`."""
         row, col = self.row - outer.row, self.col - outer.col
         return slice(row, row + self.height), slice(col, col + self.width)
+
+    def mask_inside(self, other: Window) -> Mask:
+        """Return which pixels (height, width) of this window lie in another window of the same grid."""
+        mask = np.zeros(self.shape, bool)
+        shared = self.intersect(other)
+        if shared is not None:
+            mask[shared.within(self)] = True
+        return mask
+
+
+def invalid_window(window: Window, valid: Mask) -> Window:
+    """Return the bounding window of the invalid pixels of a window; at least one pixel must be invalid."""
+    cols, rows = np.flatnonzero(~valid.all(axis=(0, 1))), np.flatnonzero(~valid.all(axis=(0, 2)))
+    height, width = rows[-1] - rows[0] + 1, cols[-1] - cols[0] + 1
+    return Window(window.row + int(rows[0]), window.col + int(cols[0]), int(height), int(width))
 
 
 def is_whole(number: float, *, minimum: int) -> bool:

@@ -103,3 +103,8 @@ def covers(scenes: Iterable[Scene], grid: GeoBox) -> bool:
 def has_invalid(scenes: Iterable[Scene]) -> bool:
     """Return whether files of scenes without nodata can have invalid pixels: by masks, quality or missing bands."""
     return any(scene.quality or any(a is None or a.masked or a.extra_nodata for a in scene.assets) for scene in scenes)
+
+
+def comparable(nodata: float | None) -> float | str | None:
+    """Return a nodata value that equals itself, unlike NaN."""
+    return "nan" if nodata is not None and np.isnan(nodata) else nodata

@@ -85,10 +85,7 @@ class View:
             valid = valid if finite.all() else valid & finite
         if self.window.contains(source_window):
             return values, valid
-        inside = np.zeros(window.shape, bool)
-        shared = source_window.intersect(self.window)
-        if shared is not None:
-            inside[shared.within(source_window)] = True
+        inside = source_window.mask_inside(self.window)
         valid = valid & inside
         return np.where(valid | inside, values, np.asarray(self.source.fill).astype(values.dtype)), valid
 

@@ -25,11 +25,11 @@ from geoxt.source.array_source import cast_values, clip_mask
 from geoxt.source.asset_group import AVERAGING, AssetGroup
 from geoxt.source.composite import Reduction, compose
 from geoxt.source.dequantize import to_unit_length
-from geoxt.source.fill import require_free
+from geoxt.source.fill import comparable, require_free
 from geoxt.source.scene_assets import Asset, Scene, token_of
 from geoxt.source.scene_table import table_of
 from geoxt.types import Array, Mask, Resampling
-from geoxt.windows import Window
+from geoxt.windows import Window, invalid_window
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,7 +130,7 @@ class Mosaic:
     def stackable(self, other: Mosaic) -> bool:
         """Return whether another mosaic and this one can be stacked to one source."""
         properties, others = (
-            (m.grid, m.bands, m.dtype, _comparable(m.nodata), m.resampling, m.clips, m.errors, m.rescale, m.credentials)
+            (m.grid, m.bands, m.dtype, comparable(m.nodata), m.resampling, m.clips, m.errors, m.rescale, m.credentials)
             for m in (self, other)
         )
         single = all(len(m.steps) == 1 and m.composite == "first" for m in (self, other))
@@ -194,7 +194,7 @@ class Mosaic:
                 values, valid = image
             else:
                 # A scene below is read only where pixels are missing: a window of it equals that part of the whole.
-                gap = _missing_window(valid, window)
+                gap = invalid_window(window, valid)
                 image = self._scene(index, gap, bands, dtype)
                 if image is None:
                     continue
@@ -232,7 +232,7 @@ class Mosaic:
                 valid = inside[None] if valid is None else valid & inside
         area = full_window(self.grid)
         if not area.contains(window):
-            inside = _inside(window, area)
+            inside = window.mask_inside(area)
             valid = inside[None] if valid is None else valid & inside
         require_free(values, valid, self.dtype, self.nodata)
         if valid is None:
@@ -396,24 +396,3 @@ class Mosaic:
 def _shared(valid: Mask) -> Mask:
     """Return the valid mask of one band if all bands have it in common, for fewer operations."""
     return valid if valid.strides[0] else valid[:1]
-
-
-def _missing_window(valid: Mask, window: Window) -> Window:
-    """Return the bounding window of invalid pixels, of which there is at least one."""
-    cols, rows = np.flatnonzero(~valid.all(axis=(0, 1))), np.flatnonzero(~valid.all(axis=(0, 2)))
-    height, width = rows[-1] - rows[0] + 1, cols[-1] - cols[0] + 1
-    return Window(window.row + int(rows[0]), window.col + int(cols[0]), int(height), int(width))
-
-
-def _inside(window: Window, outer: Window) -> Mask:
-    """Return which pixels of a window lie inside another."""
-    flags = np.zeros(window.shape, bool)
-    shared = window.intersect(outer)
-    if shared is not None:
-        flags[shared.within(window)] = True
-    return flags
-
-
-def _comparable(nodata: float | None) -> float | str | None:
-    """Return a nodata value that equals itself, unlike NaN."""
-    return "nan" if nodata is not None and np.isnan(nodata) else nodata
