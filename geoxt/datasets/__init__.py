@@ -17,13 +17,12 @@ from geoxt.datasets.spec import (
 )
 from geoxt.datasets.summary import describe
 from geoxt.datasets.verify import Report
-from geoxt.layers.products import Band
+from geoxt.layers.products import Band as Band
 
 __all__ = [
     "Archive",
     "Asset",
     "Audio",
-    "Band",
     "Boxes",
     "Dataset",
     "FieldSplit",
