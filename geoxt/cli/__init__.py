@@ -202,10 +202,13 @@ def _add_export(commands: Any) -> None:
     )
     export.add_argument("model", metavar="MODEL", help="checkpoint written by geoxt")
     export.add_argument("--to", required=True, dest="path", metavar="FILE", help="output: .pt2 (torch.export) or .onnx")
+    export.add_argument(
+        "--compile", action="store_true", help="compile a .pt2 for this type of processor (AOTInductor)"
+    )
 
 
 def _export(args: argparse.Namespace) -> None:
-    print(_module("geoxt.models").export(args.model, args.path))
+    print(_module("geoxt.models").export(args.model, args.path, compile=args.compile))
 
 
 def _fit(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -87,6 +88,10 @@ def onnx_session(content: bytes, device: torch.device) -> Any:
 
 
 def _pt2(content: bytes, device: torch.device) -> Runtime:
+    if _is_compiled(content):
+        compiled = torch._inductor.aoti_load_package(io.BytesIO(content))  # noqa: SLF001 (imported on first access)
+        target = torch.device(compiled.get_metadata()["AOTI_DEVICE_KEY"])
+        return Runtime(run=lambda images: compiled(images.to(target, torch.float32)).to(images.device))
     program = torch.export.load(io.BytesIO(content))
     names = list(program.graph_signature.user_inputs)
     _require_one_input([str(name) for name in names])
@@ -97,6 +102,12 @@ def _pt2(content: bytes, device: torch.device) -> Runtime:
     module = program.module()
     sizes = tuple(size if isinstance(size, int) else None for size in value.shape)
     return Runtime(run=lambda images: module(images.to(dtype)), shape=sizes)
+
+
+def _is_compiled(content: bytes) -> bool:
+    """Return whether a `.pt2` file is an AOTInductor package."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return any("/data/aotinductor/" in name for name in archive.namelist())
 
 
 def _torchscript(content: bytes, device: torch.device) -> Runtime:

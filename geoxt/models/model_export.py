@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class _Activated(nn.Module):
         return output if self.network.card.kind.activation is None else self.network.activate(output)
 
 
-def export(model: nn.Module | SomePath, path: SomePath) -> Path:
+def export(model: nn.Module | SomePath, path: SomePath, *, compile: bool = False) -> Path:
     """Write a network to a file that runs without geoxt, and its MLM item beside it.
 
     The file takes float32 (N, C, H, W), or (N, T, C, H, W) for time series, with bands in the order of the model card
@@ -58,6 +59,10 @@ def export(model: nn.Module | SomePath, path: SomePath) -> Path:
     path
         File with the extension `.pt2` (`torch.export`) or `.onnx`, which needs the extra `onnx`. It is complete, or
         absent.
+    compile
+        Whether to compile the network for this machine's type of processor with AOTInductor, which needs a C++
+        compiler. Only `.pt2`. The file then holds a native library: `from_file(path, trust=True)` loads it, or
+        `torch._inductor.aoti_load_package` without geoxt.
 
     Returns
     -------
@@ -67,7 +72,8 @@ def export(model: nn.Module | SomePath, path: SomePath) -> Path:
     Raises
     ------
     InputError
-        If the extension is another, or the model cannot be exported: the message names the operator.
+        If the extension is another, or the model cannot be exported: the message names the operator. If no C++
+        compiler is there to compile it.
     OutputError
         If outputs of the file for noise differ from those of the network by more than 1e-4 (of the largest value, if
         that is above 1).
@@ -92,6 +98,11 @@ def export(model: nn.Module | SomePath, path: SomePath) -> Path:
     if write is None:
         msg = f"Cannot export a model to {str(path)!r}: its extension is none of {', '.join(_WRITERS)}."
         raise InputError(msg, remedy="Pass {path} with the extension .pt2 or .onnx.", value=path, argument="path")
+    if compile:
+        if write is not _write_pt2:
+            msg = f"Cannot compile a model for {path.name!r}: AOTInductor writes .pt2 files."
+            raise InputError(msg, remedy="Pass {path} with the extension .pt2.", value=path, argument="path")
+        write = _write_compiled
     if not isinstance(network, Network) or isinstance(network, FileNetwork):
         msg = f"Cannot export {type(network).__name__}: it is not a network trained by geoxt."
         raise InputError(msg, remedy="Pass {model}, a checkpoint.", argument="model")
@@ -141,6 +152,22 @@ def _write_pt2(program: torch.export.ExportedProgram, path: Path, texts: Mapping
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={f"{name}.json": text for name, text in texts.items()})
     path.write_bytes(buffer.getvalue())
+
+
+def _write_compiled(program: torch.export.ExportedProgram, path: Path, texts: Mapping[str, str]) -> None:
+    inductor = torch._inductor  # noqa: SLF001 (its documented functions have no other name; imported on first access)
+    try:
+        inductor.aoti_compile_and_package(program, package_path=str(path))
+    except (inductor.exc.InvalidCxxCompiler, inductor.exc.CppCompileError) as error:
+        missing = isinstance(error, inductor.exc.InvalidCxxCompiler)
+        reason = "no C++ compiler was found" if missing else "its C++ compiler failed"
+        msg = f"Cannot compile the model for {path.name!r}: {reason}."
+        remedy = "Install g++, or set the environment variable CXX. Or pass {compile:False}."
+        raise InputError(msg, remedy=remedy, argument="compile") from error
+    with zipfile.ZipFile(path, "a") as archive:
+        folder = archive.namelist()[0].partition("/")[0]
+        for name, text in texts.items():
+            archive.writestr(f"{folder}/extra/{name}.json", text)
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, texts: Mapping[str, str]) -> None:
@@ -194,7 +221,7 @@ def _require_equal(network: Network, path: Path) -> None:
     noise = torch.randn((3, *dates, len(card.bands), *card.size), generator=torch.Generator().manual_seed(0))
     image = noise * network.std + network.mean
     with torch.no_grad():
-        expected, actual = _Activated(network)(image), from_file(path)(image)
+        expected, actual = _Activated(network)(image), from_file(path, trust=True)(image)
     difference = float((actual - expected).abs().max()) / max(1.0, float(expected.abs().max()))
     if not difference <= _TOLERANCE:
         msg = f"Cannot export the architecture {card.model!r}: outputs of {path.name!r} differ by {difference:.2g}."

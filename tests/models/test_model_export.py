@@ -1,6 +1,7 @@
 """Exported files give the checkpoint's probabilities on noise and pixels, and hold its card and MLM item."""
 
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -172,3 +173,30 @@ def test_cli_names_its_flags(tmp_path, checkpoint, capsys):
     assert cli.main(["export", str(checkpoint), "--to", str(tmp_path / "a.bin")]) == 2
     assert "Pass --to with the extension .pt2 or .onnx." in capsys.readouterr().err
     np.testing.assert_equal(list(tmp_path.iterdir()), [])
+
+
+def test_compiling_needs_a_compiler_and_pt2(checkpoint, tmp_path, monkeypatch):
+    def compile_and_package(*_args, **_options):
+        raise torch._inductor.exc.InvalidCxxCompiler
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compile_and_package)
+    with pytest.raises(InputError, match=r"no C\+\+ compiler was found.*compile=False"):
+        export(checkpoint, tmp_path / "model.pt2", compile=True)
+    with pytest.raises(InputError, match=r"AOTInductor writes \.pt2 files"):
+        export(checkpoint, tmp_path / "model.onnx", compile=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled_file_equals_the_checkpoint(checkpoint, tmp_path):
+    path = tmp_path / "model.pt2"
+    assert cli.main(["export", str(checkpoint), "--to", str(path), "--compile"]) == 0
+    with pytest.raises(InputError, match=r"compiled code.*trust=True"):
+        from_file(path)
+    network, compiled = from_file(checkpoint), from_file(path, trust=True)
+    assert compiled.card == network.card
+    image = torch.randn((5, 2, 33, 19), generator=torch.Generator().manual_seed(1)) * 30 + 90
+    with torch.no_grad():
+        expected = network.activate(network(image))
+        torch.testing.assert_close(compiled.activate(compiled(image)), expected, rtol=0, atol=1e-5)
