@@ -133,6 +133,9 @@ def count_strata(layer: xr.DataArray, read: Codes, legend: Legend | None) -> Str
 def _count_block(read: Codes, grid: GeoBox, frequent: Sequence[int], block: Window) -> dict[int, tuple[int, float]]:
     """Return pixels and square metres of a block by class code."""
     values, valid = read(block)
+    if not frequent:  # of the first block
+        codes, counts = np.unique(values[::16, ::16], return_counts=True)
+        frequent = codes[np.argsort(-counts, kind="stable")].tolist()
     cell = cell_shape(grid, block)
     return _counts_of(values, valid, cell_areas(grid, block, cell), cell, frequent)
 
