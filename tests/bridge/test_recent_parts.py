@@ -66,7 +66,7 @@ def test_overlapping_rows_are_read_once(path, monkeypatch):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_one_of_several_workers_reads_rows_anew(path, monkeypatch, num_workers):
+def test_one_of_several_workers_reads_rows_again(path, monkeypatch, num_workers):
     worker = SimpleNamespace(num_workers=num_workers)
     monkeypatch.setattr(layer_reader, "get_worker_info", lambda: worker)
     nodes, windows = readers_of(open_cogs(path)), reads(monkeypatch)
