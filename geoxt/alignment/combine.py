@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from geoxt.alignment.label_roles import require_known_labels
 from geoxt.alignment.merge import (
     first_valid,
     layer_name,
@@ -94,6 +95,9 @@ def _intersect(name: str, grid: GeoBox, layers: Layers, resampling: Resampling |
             raise no_overlap([(name, grid), *((key, grid_of(part)) for part in parts)])
         if "time" in near[0].dims and len(near) < len(parts):
             near = list(parts)
+        if resampling is None:
+            for part in near:
+                require_known_labels(part, key, grid)
         single[key] = near[0] if len(near) == 1 else merge_on_grid(near, grid, resampling=resampling)
         extent = overlap(grid, grid_of(single[key]))
         window = None if window is None or extent is None else window.intersect(extent)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
+from geoxt.grid import grid_of, pixel_offset
 from geoxt.source import is_categorical, is_interpolated
 
 ROLES = ("mask", "label")
@@ -51,6 +53,19 @@ def require_codes(layer: xr.DataArray, name: object) -> None:
         f"Cannot use {name!r} as labels: its integers were interpolated to their grid, which blends class codes.",
         remedy="Open class codes by open_cogs(…, categorical=True). Or align them by align(…, resampling='nearest').",
     )
+
+
+def require_known_labels(layer: xr.DataArray, key: str, grid: GeoBox) -> None:
+    """Raise if floats in the role of labels are to be interpolated to a grid, as they may be class codes."""
+    if key not in ROLES or is_categorical(layer) or layer.dtype.kind != "f":
+        return
+    if pixel_offset(grid, grid_of(layer)) is None:
+        raise InputError(
+            f"Cannot resample {key!r} to the grid: its numbers are {layer.dtype}, and may be class codes, which "
+            "interpolation would blend.",
+            remedy="Open class codes by open_cogs(…, categorical=True). Name quantities `target`. Or resample them "
+            "before, by align(…, resampling='bilinear').",
+        )
 
 
 def unknown_codes(layer: xr.DataArray) -> frozenset[int]:

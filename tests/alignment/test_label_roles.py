@@ -32,10 +32,17 @@ def test_integers_in_the_role_of_labels_are_never_interpolated(image, tmp_path, 
     assert ds[key].dims == ("y", "x")
 
 
-def test_measurements_in_the_role_of_labels_are_interpolated(image, tmp_path):
+def test_floats_in_the_role_of_labels_are_interpolated_on_request_only(image, tmp_path):
     path = write_cog(tmp_path / "height.tif", CODES[None].astype("float32"), grid=GRID, tiled=False)
-    ds = geoxt.intersection(image=image, mask=geoxt.open_cogs(str(path)), grid="image")
-    assert (ds.mask == 3).any()
+    height = geoxt.open_cogs(str(path))
+    with pytest.raises(InputError, match="may be class codes.*categorical=True"):
+        geoxt.intersection(image=image, mask=height, grid="image")
+    assert (geoxt.intersection(image=image, target=height, grid="image").target == 3).any()
+    assert (geoxt.intersection(image=image, mask=height, grid="image", resampling="bilinear").mask == 3).any()
+    assert (geoxt.intersection(image=image, mask=geoxt.align(height, image)).mask == 3).any()
+    codes = geoxt.open_cogs(str(path), categorical=True)
+    labels = geoxt.intersection(image=image, mask=codes, grid="image").mask
+    assert set(np.unique(labels.values[~np.isnan(labels)])) <= {-1, 1, 5}
 
 
 def test_several_bands_of_integers_in_the_role_of_labels_raise(image):
