@@ -106,7 +106,7 @@ class Scaled(torch.nn.Module):
 def unet(setup: Setup) -> torch.nn.Module:
     """Return a U-Net (ResNet-18) with random weights on the device, in channels-last order."""
     torch.manual_seed(0)
-    network = Scaled(create("unet", in_chans=BANDS, classes=CLASSES))
+    network = Scaled(create("unet", in_chans=BANDS, num_classes=CLASSES))
     return network.to(setup.device, memory_format=torch.channels_last)
 
 
@@ -264,8 +264,8 @@ def card(device: str) -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def main() -> None:
-    """Run all parts, and write the results."""
+def main() -> int:
+    """Run all parts, write the results, and return 1 if a part failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto", help="device (default: CUDA, else MPS, else the CPU)")
     parser.add_argument("--quick", action="store_true", help="small data, no file of results")
@@ -305,7 +305,9 @@ def main() -> None:
         about = f"`python benchmarks/gpu.py` on {card(device)}. " + report.machine("torch")
         rows = [row for part in results.values() for row in part]
         print(report.write("gpu.md", ["# GPU", about, report.table(["measurement", "result"], rows)]))
+    texts = [text for part in results.values() for name, text in part]
+    return int(any(text.lower().startswith("failed") for text in texts))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,10 @@
 """Prediction on devices, by a fake one on the CPU: equal maps, order of copies, exhausted memory, errors."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -348,3 +351,22 @@ def test_cuda_detects_and_copies_pinned_buffers():
     assert devices.open_device("cuda:0").empty_pinned((4,), torch.uint8).is_pinned()
     detections = [detect(make_layer("float32"), Boxes(), size=24, device=name) for name in ("cpu", "cuda")]
     assert detections[0].equals(detections[1])
+
+
+@pytest.mark.slow
+def test_benchmark_of_gpus_runs_on_the_cpu():
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+    command = [
+        sys.executable,
+        str(script),
+        "--device",
+        "cpu",
+        "--quick",
+        "--parts",
+        "correctness",
+        "training",
+        "loading",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "probabilities, 32, against the CPU" in run.stdout
