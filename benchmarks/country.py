@@ -293,12 +293,13 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="kept folder of scenes and map; default: a temporary folder")
     options = parser.parse_args()
     # Workers are forks of one process that has imported geoxt, so that a new one starts in a fraction of a second.
-    # By default a LocalCluster gives up a worker that does not start within 15 s after it was killed.
+    # A LocalCluster gives up a worker that is absent a set time after it was killed, by default 15 s: also one that was
+    # started in time, and killed again just then.
     multiprocessing.set_forkserver_preload(["distributed", "distributed.nanny", "geoxt.inference", "geoxt.tiling"])
     multiprocessing.forkserver.ensure_running()
     dask.config.set({
         "distributed.worker.multiprocessing-method": "forkserver",
-        "distributed.deploy.lost-worker-timeout": "10 minutes",
+        "distributed.deploy.lost-worker-timeout": "365 days",
     })  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
