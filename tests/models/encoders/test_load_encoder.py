@@ -51,7 +51,7 @@ def test_names_of_encoders():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({}, "without the bands"),
+        ({}, "without bands"),
         ({"bands": ["B02"], "strict": False}, "its name states the weights"),
         ({"bands": ["B02"], "size": 250}, "patches of the model have 32"),
         ({"bands": ["B02"], "dates": 2}, "2 dates .* it takes 1"),
