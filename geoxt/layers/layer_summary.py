@@ -172,7 +172,7 @@ def _scale_row(layer: xr.DataArray, product: Product | None) -> _Row:
     if (
         product is not None
         and any(rule.since or rule.until for rule in product.rules)
-        and "radiometry" not in layer.attrs
+        and str(layer.attrs.get("radiometry", "unknown")).endswith("unknown")
     ):
         return "unknown", "it depends on the processing baseline: pass baseline=, or scale= and offset="
     text = str(layer.attrs.get("radiometry", ""))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from geoxt import indices
 from geoxt.alignment import align
 from geoxt.errors import InputError
 from geoxt.grid import full_window
@@ -147,8 +148,26 @@ def test_exclude_without_quality_band_raises(tmp_path, write):
     path = write(VALUES, GRID)
     with pytest.raises(InputError, match="of no known product. Pass product="):
         open_cogs(path, exclude="clouds")
+    item = make_item("LC08", {"red": path}, time=WHEN, collection="landsat-c2-l2", platform="landsat-8")
+    with pytest.raises(InputError, match=r"exclude clouds in item 'LC08'. Cannot find band 'QA_PIXEL'.*Pass exclude="):
+        open_stac(item, exclude="clouds")
     with pytest.raises(InputError, match="the meaning of its quality bands is unknown. Pass product="):
         open_stac(make_item("one", {"b": path}, time=WHEN), exclude="clouds")
+
+
+def test_index_of_sentinel2_of_unknown_baseline_raises(tmp_path, write):
+    folder = tmp_path / "bands"
+    for name, value in (("B04.tif", 1500), ("B08.tif", 3000)):
+        write(np.full((40, 50), value, "uint16"), GRID, name, folder)
+    stored = open_cogs(folder, product="sentinel2", pattern="{band}.tif")
+    with pytest.raises(
+        InputError, match="ndvi.*processing baseline, which is unknown. Open the layer with rescale=True"
+    ):
+        indices.append(stored, "ndvi")
+    for options, expected in (({"baseline": "05.09"}, 0.6), ({"baseline": "03.00"}, 1 / 3), ({"scale": 1e-4}, 1 / 3)):
+        image = open_cogs(folder, product="sentinel2", pattern="{band}.tif", **options)
+        np.testing.assert_allclose(indices.append(image, "ndvi").sel(band="ndvi"), expected, rtol=1e-5)
+    np.testing.assert_allclose(indices.append(stored, "ndvi", offset=-1000).sel(band="ndvi"), 0.6, rtol=1e-5)
 
 
 def test_quality_bands_are_never_interpolated(tmp_path):

@@ -79,7 +79,7 @@ def _legend_of(header: Header) -> Legend | None:
             names = dict(zip(map(int, values), meanings, strict=True))
             return Legend.from_colormap(header.colors, names)
         return Legend(tuple(map(int, values)), tuple(meanings or values), tuple(colors))
-    return Legend.from_colormap(header.colors) if header.colors else None
+    return Legend.from_colormap(header.colors) if header.colors and not _is_gray(header.colors) else None
 
 
 def _require_one_size(by_grid: Mapping[GeoBox, Sequence[Header]]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from geoxt.errors import InputError
 from geoxt.layers.cubes.zarr_header import is_zarr
+from geoxt.layers.exclude import SomeFlags, flag_names, quality_tests
 from geoxt.layers.products import Band, Product, resolve_bands
 from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.legend import Legend
@@ -108,6 +109,23 @@ def find_band(layout: Layout, name: str) -> ItemBand:
     if len(bands) > 1:
         raise _ambiguous(layout, name, bands)
     return bands[0]
+
+
+def quality_bands(layout: Layout, product: Product | None, exclude: SomeFlags, *, scene: str) -> list[ItemBand]:
+    """Return the quality bands that flags of excluded pixels need.
+
+    Raises
+    ------
+    InputError
+        If the product has no such flag, or the item not the quality band.
+    """
+    names = quality_tests(product, exclude, scene=scene) if flag_names(exclude) else ()
+    try:
+        return [find_band(layout, name) for name in names]
+    except InputError as error:
+        problem = f"Cannot exclude {', '.join(flag_names(exclude))} in item {scene!r}. {error.problem}"
+        remedy = "Pass {exclude}, a layer or file of a mask, or leave it out."
+        raise InputError(problem, remedy=remedy, value=exclude, argument="exclude") from error
 
 
 def find_bands(layout: Layout, name: str) -> list[ItemBand]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pystac
 
-from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_tests
+from geoxt.layers.exclude import SomeFlags, quality_of
 from geoxt.layers.stac.band_counts import expand_bands
-from geoxt.layers.stac.bands import find_band
+from geoxt.layers.stac.bands import find_band, quality_bands
 from geoxt.layers.stac.filters import interval
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.item_assets import ItemAssets
@@ -99,9 +99,7 @@ def units_of(item: OpenItem, choice: Choice) -> tuple[str, ...]:
 
 
 def _quality_bands(item: OpenItem, exclude: SomeFlags) -> list[ItemBand]:
-    if not flag_names(exclude):
-        return []
-    return [find_band(item.layout, name) for name in quality_tests(item.product, exclude, scene=item.item.id)]
+    return quality_bands(item.layout, item.product, exclude, scene=item.item.id)
 
 
 def _cloud_cover(item: pystac.Item) -> float | None:

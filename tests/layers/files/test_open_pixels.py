@@ -51,6 +51,9 @@ def test_gray_ramp_is_an_image(write):
     layer = open_cogs(write(distinct((60, 70), "uint8"), GRID, colors=greys))
     assert not is_categorical(layer)
     assert layer.dims == ("band", "y", "x")
+    mask = np.random.default_rng(0).choice(np.array([0, 255], "uint8"), (60, 70))
+    labels = open_cogs(write(mask, GRID, colors=greys), categorical=True)
+    assert (is_categorical(labels), len(labels.geoml.legend)) == (True, 0)  # no classes 1 to 255
 
 
 @pytest.mark.parametrize("colors", [None, dict.fromkeys(range(4), "#000000")])
