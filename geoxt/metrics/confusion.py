@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -100,7 +102,7 @@ def kappa(matrix: Tensor) -> float:
 
 
 def classification_scores(
-    matrix: Tensor,
+    matrix: Tensor | npt.NDArray[np.int64],
     names: Sequence[str],
     *,
     unit: str = "pixels",
@@ -112,7 +114,8 @@ def classification_scores(
     Parameters
     ----------
     matrix
-        Confusion matrix, int64 (K, K): counts by true class (rows) and predicted class (columns).
+        Confusion matrix, int64 (K, K): counts by true class (rows) and predicted class (columns); also a sum of the
+        `confusion_matrix` of several `Scores`.
     names
         Distinct class names. A row and a column beyond them count predictions of no class: they lower the accuracy and
         have no scores of their own.
@@ -140,6 +143,7 @@ def classification_scores(
     >>> classification_scores(torch.tensor([[3, 1], [0, 4]]), ["forest", "water"])["iou"]
     {'forest': 0.75, 'water': 0.8}
     """
+    matrix = torch.as_tensor(matrix)
     count = len(names)
     correct, labeled, predicted = matrix.diagonal().double(), matrix.sum(dim=1), matrix.sum(dim=0)
     values: dict[str, Tensor] = {

@@ -128,11 +128,11 @@ class Scores(Mapping[str, Any]):
         lines = [f"{name:<{width}}  {_text(name, value):>6}" for name, value in self.overall.items()]
         table = self.to_dataframe()
         if len(table):
-            shown = table[:_MAX_ROWS].rename_axis(index=None)
+            shown = _rows(table).rename_axis(index=None)
             text = shown.to_string(formatters={str(name): _Format(str(name)) for name in shown}, na_rep="-")
             lines += ["", *text.splitlines()]
-        if len(table) > _MAX_ROWS:
-            lines.append(f"... and {len(table) - _MAX_ROWS} more classes: to_dataframe() has all.")
+            if len(shown) < len(table):
+                lines.append(f"... and {len(table) - len(shown)} more classes: to_dataframe() has all.")
         if _HECTARES & {*table}:
             lines += ["", "Areas are in hectares, of the scored pixels."]
         return "\n".join(lines)
@@ -156,6 +156,14 @@ def by_name(names: Sequence[str], values: Any) -> dict[str, float | int | None]:
         raise LabelError(msg, remedy="Pass Legend.distinct_names.", value=duplicates[0], argument="names")
     numbers = np.asarray(values)[: len(names)].tolist()
     return {name: None if number != number else number for name, number in zip(names, numbers, strict=True)}  # noqa: PLR0124 (NaN)
+
+
+def _rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that the text lists; of many classes those with scores come first."""
+    if len(table) <= _MAX_ROWS:
+        return table
+    scores = table.drop(columns=[name for name in table if name in _COUNTS | _HECTARES])
+    return table[scores.notna().any(axis=1)][:_MAX_ROWS]
 
 
 class _Format:

@@ -42,6 +42,10 @@ def get(name: str) -> Architecture:
     >>> get("fc_siam_diff").input_shape, get("fc_siam_diff").output_shape
     ('(N, 2, C, H, W)', '(N, K, H, W); features (N, F, H, W)')
     """
+    if not isinstance(name, str):
+        msg = f"Cannot take a {type(name).__name__} as the name of an architecture."
+        remedy = "Pass {model}, a name. Train other modules in a loop of PyTorch, and pass them to predict."
+        raise InputError(msg, remedy=remedy, argument="model")
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
     if name.startswith(TIMM) and timm().is_model(name.removeprefix(TIMM)):

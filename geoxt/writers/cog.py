@@ -157,7 +157,7 @@ def _describe(layer: xr.DataArray, file: Any) -> None:
         for index, name in enumerate(layer["band"].values, start=1):
             file.set_band_description(index, str(name))
     elif layer.name is not None or "band" in layer.coords:  # a band of an image: image.sel(band="ndvi")
-        file.set_band_description(1, str(layer["band"].item() if layer.name is None else layer.name))
+        file.set_band_description(1, str(layer["band"].item() if "band" in layer.coords else layer.name))
     file.update_tags(**to_tags(layer))
     if not is_categorical(layer):
         return

@@ -122,3 +122,13 @@ def test_scores_are_a_mapping_a_table_and_a_figure():
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "c"]
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[0.75, 0.25], [0, 1]])
     assert not Scores()
+
+
+def test_text_lists_the_classes_that_occur_and_arrays_add_up():
+    counts = np.zeros((50, 50), np.int64)
+    counts[45, 45], counts[46, 45] = 3, 1
+    fold = classification_scores(counts, [f"c{code}" for code in range(50)])
+    assert [line.split()[0] for line in str(fold).splitlines() if line.startswith("c")] == ["c45", "c46"]
+    assert str(fold).endswith("... and 48 more classes: to_dataframe() has all.")
+    both = classification_scores(fold.confusion_matrix + fold.confusion_matrix, fold.classes)
+    assert (both["pixels"], both["accuracy"]) == (8, 0.75)

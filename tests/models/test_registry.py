@@ -109,3 +109,8 @@ def test_unet_without_detail_branch():
 def test_invalid_request_raises(name, options, message):
     with pytest.raises(InputError, match=message):
         models.create(name, **{"in_chans": 2, "num_classes": 2, **options})
+
+
+def test_module_as_name_raises():
+    with pytest.raises(InputError, match="Cannot take a Linear as the name of an architecture. Pass model="):
+        models.describe(torch.nn.Linear(1, 1))

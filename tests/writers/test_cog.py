@@ -85,6 +85,8 @@ def test_masked_band_has_nan_as_nodata_and_its_name(tmp_path):
         assert np.isnan(file.nodata)
         assert (file.read_masks(1) == 0).sum() == 5 * 40
         assert file.descriptions == ("nir",)
+    with rasterio.open(to_cog(image.rename("landsat8").sel(band="nir"), tmp_path / "named.tif")) as file:
+        assert file.descriptions == ("nir",)
 
 
 def test_failed_write_keeps_the_existing_file(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from geoxt.errors import InputError, ReadError
 from geoxt.inference.device_model import DeviceModel
 from geoxt.inference.devices import SomeDevice, first_device, parse_options
+from geoxt.inference.networks import network_of
 from geoxt.inference.runner import device_of
 from geoxt.metrics.confusion import classification_scores, confusion_matrix
 from geoxt.metrics.scores import Scores
@@ -316,7 +317,7 @@ def score_images(
     Parameters
     ----------
     network
-        A classifier, as `geoxt.models.from_checkpoint` returns it.
+        A classifier, or the path of its checkpoint or model file.
     path
         Folder or zip file whose folders are named after the network's classes; see `read_image_folder`.
     size, tta, device, precision, compile
@@ -334,9 +335,10 @@ def score_images(
 
     Examples
     --------
-    >>> from geoxt import models, trainers  # doctest: +SKIP
-    >>> trainers.score_images(models.from_checkpoint("run/best.ckpt"), "EuroSAT/test")["accuracy"]  # doctest: +SKIP
+    >>> from geoxt import trainers  # doctest: +SKIP
+    >>> trainers.score_images("run/best.ckpt", "EuroSAT/test")["accuracy"]  # doctest: +SKIP
     """
+    network = network_of(network)
     if network.card.task != "classification":
         msg = f"Cannot score a model for {network.card.task} on a folder of images per class."
         raise InputError(msg, remedy="Pass a classifier.", value=network.card.task)
