@@ -50,6 +50,8 @@ def world(tmp_path_factory):
         write(folder / "buildings.tif", binary * np.uint8(255), scene)
         write(folder / "height.tif", random.random(shape, "float32"), scene, nodata=-1)
     write(folder / "labels.png", binary, None, driver="PNG")
+    for name, mask in (("change", binary), ("unchanged", 1 - binary)):
+        write(folder / f"{name}.bmp", mask * np.uint8(255), None, driver="BMP")
     for name in ("forest", "lake"):
         for number in range(10):
             chip = random.integers(0, 255, (16, 16)).astype("uint8")
