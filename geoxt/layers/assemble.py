@@ -298,7 +298,9 @@ def _several_sizes(
     of = f" of {scenes[other]!r}" if same_scene and scenes[other] not in name else ""
     where = f"{name!r}{of} has pixels of {a}, {other_name!r} of {b} units of {crs_name(target)}"
     remedy = f"Pass {{resolution:{a}}} or {{resolution:{b}}}."
-    return GridError(f"Cannot choose one resolution: {where}.", remedy=remedy, value=min(sizes), argument="resolution")
+    return GridError(
+        f"Cannot choose one resolution: {where}.", remedy=remedy, value=float(min(sizes)[0]), argument="resolution"
+    )
 
 
 def _unwrap_longitudes(bounds: Floats) -> Floats:
