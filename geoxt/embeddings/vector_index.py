@@ -168,9 +168,9 @@ def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: 
     >>> from geoxt.testing import make_layer
     >>> values = np.array([[[3.0, 1.0]], [[0.0, 1.0]]], "float32")
     >>> layer = make_layer(values, bands=["a", "b"], left=0, top=10, resolution=10)
-    >>> build_index({"2020": layer}).search([1.0, 1.0], k=1)[["similarity", "source", "geometry"]]
-       similarity source     geometry
-    0         1.0   2020  POINT (15 5)
+    >>> result = build_index({"2020": layer}).search([1.0, 1.0], k=1)
+    >>> round(float(result.similarity[0]), 3), result.source[0], result.geometry[0].coords[0]
+    (1.0, '2020', (15.0, 5.0))
     """
     if step < 1:
         msg = f"Cannot index pixels at a distance of {step!r}."

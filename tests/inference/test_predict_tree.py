@@ -65,12 +65,12 @@ def test_node_without_exactly_one_image_raises(tree):
 def test_tree_accessor_binds_the_public_functions(tree):
     pytest.importorskip("matplotlib")
     names = [name for name in dir(geoxt.accessor.DataTreeAccessor) if not name.startswith("_")]
-    assert set(names) == {"align", "extract", "grids", "loader", "plot", "predict", "to_torch"}
+    assert set(names) == {"align", "explore", "extract", "grids", "loader", "plot", "predict", "to_torch"}
     assert tree.geoml.grids == GRIDS
     assert geoxt.accessor.DataTreeAccessor.align is geoxt.align
-    assert [axes.get_title() for axes in tree.geoml.plot().axes] == [
-        f"{node}: {name}" for node in GRIDS for name in ("image", "mask")
-    ]
+    titles = [axes.get_title() for axes in tree.geoml.plot().axes]
+    panels = ("image: 0", "image: 1", "mask")
+    assert [title for title in titles if title] == [f"{node}: {panel}" for node in GRIDS for panel in panels]
 
 
 def test_dataset_of_bands_or_with_one_image_is_mapped_as_its_image(tree):

@@ -50,7 +50,7 @@ def test_plain_grids_are_north_up(grid):
 def test_every_kind_is_drawn():
     drawn_kinds = set()
 
-    @settings(quick, max_examples=150)
+    @settings(quick, max_examples=300)
     @given(grid_pairs(), windows((20, 20)))
     def draw(pair, window):
         drawn_kinds.update({str(pair.src.crs), "south-up"} if pair.src.affine.e > 0 else {str(pair.src.crs)})
