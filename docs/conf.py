@@ -77,7 +77,7 @@ html_theme_options = {
     "show_prev_next": False,
 }
 html_show_sourcelink = False
-html_search_scorer = "scorer.js"
+html_search_scorer = str(HERE / "scorer.js")
 
 # autodoc prints the overloads of a function in place of its signature, which has all parameters
 _analyze = ModuleAnalyzer.analyze
