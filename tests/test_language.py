@@ -55,7 +55,7 @@ VAGUE_NAMES = {
 """Names of variables, arguments, functions and classes that denote no object of the domain."""
 PAGES = [
     ROOT / "README.md",
-    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "changelog.md"),
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name not in {"changelog.md", "_gallery.md"}),
     *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
 ]
 """Pages whose prose is checked."""
