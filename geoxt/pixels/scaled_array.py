@@ -21,7 +21,7 @@ class ScaledArray:
     values: ZarrArray
     """Quantized numbers."""
     scales: ZarrArray
-    """Scales of pixels; those that are not finite mark missing pixels."""
+    """Scales of pixels; a scale that is not finite marks a missing pixel."""
     planes: tuple[int, ...]
     """Number of the scales' plane for each plane of the values, the first is 1."""
     nodata: float
