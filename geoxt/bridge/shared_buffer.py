@@ -2,7 +2,7 @@
 
 multiprocessing's RawArray lies in a file in `/dev/shm` that is not allocated before it is written to: if the file
 system is full by then, the process ends by SIGBUS. An anonymous file (`memfd_create`, Linux) is limited by memory
-alone, and `posix_fallocate` reports that there is not enough.
+alone, and writing zeros to it reports that there is not enough.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from multiprocessing import reduction
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
+
+_ZEROS = bytes(1 << 20)
 
 
 class SharedBuffer:
@@ -37,11 +39,12 @@ class SharedBuffer:
         if not hasattr(os, "memfd_create"):
             self.memory = RawArray("B", size)
             return
-        self._open(os.memfd_create("geoxt"), size)
-
-    def _open(self, descriptor: int, size: int) -> None:
+        descriptor = os.memfd_create("geoxt")
         weakref.finalize(self, os.close, descriptor)
-        os.posix_fallocate(descriptor, 0, size)
+        _allocate(descriptor, size)
+        self._map(descriptor, size)
+
+    def _map(self, descriptor: int, size: int) -> None:
         self._descriptor, self.memory = descriptor, mmap.mmap(descriptor, size)
 
     def __reduce__(self) -> tuple[Callable[..., SharedBuffer], tuple[Any, ...]]:
@@ -51,12 +54,24 @@ class SharedBuffer:
         return _attach, (reduction.DupFd(self._descriptor), len(self.memory))
 
 
+def _allocate(descriptor: int, size: int) -> None:
+    """Write zeros to an empty file.
+
+    `posix_fallocate` would leave the pages to be cleared and mapped one by one, at the first write of each process.
+    """
+    end = 0
+    while end < size:
+        end += os.pwrite(descriptor, _ZEROS[: size - end], end)
+
+
 def _attach(source: Any, size: int) -> SharedBuffer:
     """Return the buffer of the parent in a spawned process."""
     buffer = SharedBuffer.__new__(SharedBuffer)
     buffer._descriptor = None  # noqa: SLF001
     if size:
-        buffer._open(source.detach(), size)  # noqa: SLF001
+        descriptor = source.detach()
+        weakref.finalize(buffer, os.close, descriptor)
+        buffer._map(descriptor, size)  # noqa: SLF001
     else:
         buffer.memory = source
     return buffer

@@ -218,7 +218,7 @@ def no_space(*_):
 
 
 def test_batches_are_equal_without_memory_for_slots(ds, sampler, plain, monkeypatch):
-    monkeypatch.setattr(os, "posix_fallocate", no_space, raising=False)
+    monkeypatch.setattr(shared_buffer, "_allocate", no_space)
     monkeypatch.setattr(shared_buffer, "RawArray", no_space)
     batches = workers(ds, sampler, 2)
     assert same(list(batches), plain)
@@ -229,7 +229,7 @@ def test_batches_are_equal_without_any_shared_memory(ds, sampler, plain, monkeyp
     def full(self):
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>")
 
-    monkeypatch.setattr(os, "posix_fallocate", no_space, raising=False)
+    monkeypatch.setattr(shared_buffer, "_allocate", no_space)
     monkeypatch.setattr(shared_buffer, "RawArray", no_space)
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # inherited by forked workers
     assert same(list(workers(ds, sampler, 1, multiprocessing_context="fork")), plain)
