@@ -15,7 +15,7 @@ FileFormat = Literal["checkpoint", "pt2", "onnx"]
 MLM = "stac_mlm"
 """Checkpoint key of the item."""
 EXTENSIONS = (
-    "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
+    "https://stac-extensions.github.io/mlm/v1.6.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
 _RELEASE = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -61,7 +61,7 @@ def to_stac(
 
     References
     ----------
-    STAC MLM 1.4, https://github.com/stac-extensions/mlm
+    STAC MLM 1.6, https://github.com/stac-extensions/mlm
     """
     tasks = [card.kind.mlm] if card.kind.mlm else []
     exported = file_format != "checkpoint"
@@ -139,13 +139,13 @@ def _results(card: Card, *, exported: bool) -> list[tuple[str, list[tuple[int, s
 
 def _output(card: Card, tasks: list[str], name: str, shape: list[tuple[int, str]], kind: str) -> dict[str, Any]:
     """Return one `mlm:output`; outputs of class scores or labels list the classes."""
+    classes = classes_of(card.codes, card.names, card.colors) if name in {"logits", "probabilities", "labels"} else []
     return {
         "name": name,
         "tasks": tasks,
         "result": _array(shape, kind),
-        "classification:classes": classes_of(card.codes, card.names, card.colors)
-        if name in {"logits", "probabilities", "labels"}
-        else [],
+        # stac-model 0.7 rejects the `title` of version 2.0 of the classification extension
+        "classification:classes": [{"description": entry.pop("title"), **entry} for entry in classes],
         "post_processing_function": None,
     }
 
@@ -155,8 +155,13 @@ def classes_of(codes: Sequence[int], names: Sequence[str], colors: Sequence[str]
     classes = []
     for code, name, color in zip(codes, names, colors or ("",) * len(codes), strict=True):
         hint = {"color_hint": color.removeprefix("#").upper()} if color else {}
-        classes.append({"value": code, "name": re.sub(r"[^0-9A-Za-z_-]+", "_", name), "title": name, **hint})
+        classes.append({"value": code, "name": class_name(name), "title": name, **hint})
     return classes
+
+
+def class_name(text: str) -> str:
+    """Return text with characters that names of classes may hold."""
+    return re.sub(r"[^0-9A-Za-z_-]+", "_", text)
 
 
 def _array(shape: list[tuple[int, str]], kind: str) -> dict[str, Any]:

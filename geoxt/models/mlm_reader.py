@@ -8,6 +8,7 @@ from typing import Any
 
 from geoxt.errors import InputError
 from geoxt.legend import Legend
+from geoxt.models.mlm import class_name
 
 _TASKS = {
     "semantic-segmentation": "segmentation",
@@ -47,7 +48,7 @@ class ModelItem:
 
 
 def read_item(item: Mapping[str, Any], *, scaling: bool = True) -> ModelItem:
-    """Return bands, scaling, classes and task of the model of an MLM item.
+    """Return bands, scaling, classes and task of the model of an MLM item, of versions 1.0 to 1.6 of the extension.
 
     Parameters
     ----------
@@ -120,18 +121,34 @@ def _require_order(dims: Sequence[str]) -> None:
 
 def _scaling(image: Mapping[str, Any], count: int) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Return mean and standard deviation of the scaling (x - mean) / std of each band."""
-    if image.get("pre_processing_function") is not None or image.get("norm_type") is not None:
-        field = "pre_processing_function" if image.get("pre_processing_function") is not None else "norm_type"
+    if image.get("pre_processing_function"):
+        field = "pre_processing_function"
         msg = f"Cannot scale the bands as the MLM item states: {field!r} is not supported."
         raise InputError(msg, remedy=_REMEDY, value=image[field])
-    scalings = image.get("value_scaling")
+    scalings = image.get("value_scaling") or _statistics(image)
     if not scalings or not count:
         return None, None
     if len(scalings) not in (1, count):
         msg = f"Cannot scale {count} bands by the {len(scalings)} scalings of the MLM item."
         raise InputError(msg, remedy=_REMEDY)
-    pairs = [_pair(scaling) for scaling in scalings] * (count if len(scalings) == 1 else 1)
+    pairs = [_pair(scaling or {"type": "scale", "value": 1}) for scaling in scalings]
+    pairs *= count if len(scalings) == 1 else 1
     return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
+
+
+def _statistics(image: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the scalings by the fields of versions 1.0 to 1.3: one for all bands, or one per band."""
+    kind, statistics = image.get("norm_type"), image.get("statistics") or ()
+    if kind is None:
+        return []
+    by_band = image.get("norm_by_channel", len(statistics) > 1)
+    fields = {"z-score": ("mean", "stddev"), "min-max": ("minimum", "maximum")}.get(kind, ())
+    stated = all(field in entry for entry in statistics for field in fields)
+    clips = image.get("norm_clip") is not None
+    if not fields or not statistics or not stated or clips or (len(statistics) > 1 and not by_band):
+        msg = f"Cannot scale the bands as the MLM item states: norm_type {kind!r} with its statistics is unsupported."
+        raise InputError(msg, remedy=_REMEDY, value=kind)
+    return [{"type": kind, **entry} for entry in statistics]
 
 
 def _pair(scaling: Mapping[str, Any]) -> tuple[float, float]:
@@ -165,9 +182,18 @@ def _legend(classes: Sequence[Mapping[str, Any]]) -> Legend | None:
     if not classes:
         return None
     codes = tuple(int(entry["value"]) for entry in classes)
-    names = tuple(str(entry.get("title") or entry.get("name") or entry["value"]) for entry in classes)
-    colors = tuple(f"#{entry['color_hint'].lower()}" for entry in classes if entry.get("color_hint"))
+    names = tuple(_class_title(entry) for entry in classes)
+    hints = [entry.get("color_hint") for entry in classes]
+    colors = tuple(f"#{hint.lower()}" for hint in hints if isinstance(hint, str) and hint)
     return Legend(codes, names, colors) if len(colors) == len(codes) else Legend(codes, names)
+
+
+def _class_title(entry: Mapping[str, Any]) -> str:
+    """Return the title of a class, or the description that its name is made of, else its name."""
+    name, description = entry.get("name"), entry.get("description")
+    if description and (not name or class_name(str(description)) == name):
+        name = description
+    return str(entry.get("title") or name or entry["value"])
 
 
 def _size(length: int | None) -> int | None:

@@ -44,7 +44,7 @@ def test_pystac_extension_reads_card():
     assert output.tasks == mlm_item.tasks
     assert output.result.shape == [-1, 2, 32, 48]
     classes = output.classes
-    assert [(category.value, category.title, category.color_hint) for category in classes] == [
+    assert [(category.value, category.description, category.color_hint) for category in classes] == [
         (7, "open water", "0000FF"),
         (2, "forêt & maquis", "00FF7A"),
     ]
@@ -106,8 +106,25 @@ def test_framework_version_is_semantic(monkeypatch, version, expected):
     assert to_stac(make_card())["properties"].get("mlm:framework_version") == expected
 
 
-# Version 1.4 of the extension, https://github.com/stac-extensions/mlm, with data types and sizes from STAC 1.1 and
-# classes from version 2.0 of the classification extension.
+@pytest.mark.parametrize("task", MLM_TASKS)
+def test_item_is_valid_for_the_package_of_the_extension(task):
+    schema = pytest.importorskip("stac_model.schema")
+    item = json.loads(json.dumps(to_stac(make_card(task), weights=7)))
+    assert item["stac_extensions"][0] == schema.SCHEMA_URI == "https://stac-extensions.github.io/mlm/v1.6.0/schema.json"
+    parsed = schema.MLModelProperties.model_validate(item["properties"])
+    written = json.loads(parsed.model_dump_json(by_alias=True))
+    for field in ("mlm:input", "mlm:output"):
+        for stated, kept in zip(item["properties"][field], written[field], strict=True):
+            assert {name: kept[name] for name in stated if stated[name] is not None} == {
+                name: value for name, value in stated.items() if value is not None
+            }
+    item["properties"]["mlm:output"][0]["result"]["data_type"] = "float31"
+    with pytest.raises(ValueError, match="data_type"):
+        schema.MLModelProperties.model_validate(item["properties"])
+
+
+# Version 1.6 of the extension, https://github.com/stac-extensions/mlm, with data types and sizes from STAC 1.1 and
+# classes from version 2.0 of the classification extension, by `description`: stac-model has no `title`.
 PROPERTIES = {
     "mlm:name": r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]",
     "mlm:architecture": r".+",
@@ -150,14 +167,17 @@ def test_item_has_required_and_no_unknown_fields(task):
             assert array["data_type"] in TYPES
             assert all(type(length) is int and (length == -1 or length > 0) for length in array["shape"])
             assert all(re.fullmatch("[a-z-_]+", dim) for dim in array["dim_order"])
+            assert ("bands" in array["dim_order"]) == bool(entry.get("bands"))  # since 1.5
+            assert entry.get("value_scaling") != []
             for kind in entry.get("classification:classes", ()):
-                assert {"value", "name"} <= set(kind) <= {"value", "name", "title", "color_hint"}
+                assert {"value", "name"} <= set(kind) <= {"value", "name", "description", "color_hint"}
                 assert type(kind["value"]) is int
                 assert re.fullmatch("[0-9A-F]{6}", kind["color_hint"])
     described = {band["name"] for band in properties["bands"]}
     assert {band for entry in properties["mlm:input"] for band in entry["bands"]} == described
     models = [asset for asset in item["assets"].values() if "mlm:model" in asset["roles"]]
     assert len(models) == 1
+    assert {name for name in models[0] if name.startswith("mlm:")} == {"mlm:artifact_type"}
     assert models[0]["mlm:artifact_type"]
 
 

@@ -185,6 +185,7 @@ def changed(**fields):
         ([{"type": "min-max", "minimum": 10, "maximum": 210}], ((10.0, 10.0), (200.0, 200.0))),
         ([{"type": "scale", "value": 10000}], ((0.0, 0.0), (10000.0, 10000.0))),
         ([{"type": "offset", "value": 5}, {"type": "scale", "value": 2}], ((5.0, 0.0), (1.0, 2.0))),
+        ([None, {"type": "scale", "value": 2}], ((0.0, 0.0), (1.0, 2.0))),
         (None, ((0.0, 0.0), (1.0, 1.0))),
     ],
 )
@@ -193,9 +194,42 @@ def test_scaling_of_an_item(files, scaling, expected):
     assert (network.card.mean, network.card.std) == expected
 
 
+STATISTICS = [{"mean": 100, "stddev": 10, "minimum": 1, "maximum": 3}, {"mean": 90, "stddev": 5}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"norm_type": "z-score", "statistics": STATISTICS}, ((100.0, 90.0), (10.0, 5.0))),
+        ({"norm_type": "z-score", "statistics": STATISTICS[:1], "norm_by_channel": False}, ((100.0,) * 2, (10.0,) * 2)),
+        ({"norm_type": "min-max", "statistics": STATISTICS[:1]}, ((1.0, 1.0), (2.0, 2.0))),
+        ({"norm_type": None, "statistics": STATISTICS, "pre_processing_function": []}, ((0.0, 0.0), (1.0, 1.0))),
+    ],
+)
+def test_items_of_earlier_versions_are_read(files, fields, expected):
+    item = to_stac(card())
+    item["stac_extensions"] = ["https://stac-extensions.github.io/mlm/v1.2.0/schema.json"]
+    image, (output,) = item["properties"]["mlm:input"][0], item["properties"]["mlm:output"]
+    del image["value_scaling"]
+    image |= fields
+    first, *others = output["classification:classes"]
+    output["classification:classes"] = [{**first, "title": "Open Water", "color_hint": [0, 0, 255]}, *others]
+    network = from_file(files / "model.onnx", item=item)
+    assert (network.card.mean, network.card.std) == expected
+    assert network.card.names == ("Open Water", *CLASSES.names[1:])
+    assert network.card.codes == CLASSES.codes
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
+        ({"value_scaling": None, "norm_type": "l2", "statistics": STATISTICS}, "norm_type 'l2'"),
+        ({"value_scaling": None, "norm_type": "min-max", "statistics": STATISTICS}, "norm_type 'min-max'"),
+        ({"value_scaling": None, "norm_type": "z-score"}, "norm_type 'z-score'"),
+        (
+            {"value_scaling": None, "norm_type": "z-score", "statistics": STATISTICS, "norm_by_channel": False},
+            "norm_type 'z-score'",
+        ),
         ({"value_scaling": [{"type": "clip", "minimum": 0, "maximum": 1}]}, "by 'clip'"),
         ({"value_scaling": [{"type": "scale", "value": 1}] * 3}, "2 bands by the 3 scalings"),
         ({"pre_processing_function": {"format": "python", "expression": "f"}}, "pre_processing_function"),
