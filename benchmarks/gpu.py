@@ -238,8 +238,9 @@ def gpu_tests(setup: Setup) -> list[list[str]]:
     seconds = max(setup.remaining, 1)
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=seconds, check=False)  # noqa: S603
     lines = run.stdout.strip().splitlines() or run.stderr.strip().splitlines() or ["no output"]
-    failed = [[f"pytest, exit status {run.returncode}", line] for line in lines if line.startswith(("FAILED", "ERROR"))]
-    return [["pytest -m gpu", lines[-1].strip("= ")], *failed]
+    failed = [["pytest -m gpu", line] for line in lines if line.startswith(("FAILED", "ERROR"))]
+    summary = ("" if run.returncode == 0 else f"failed, exit status {run.returncode}: ") + lines[-1].strip("= ")
+    return [["pytest -m gpu", summary], *failed]
 
 
 PARTS = {

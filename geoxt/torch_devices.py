@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -47,11 +47,11 @@ class Device:
 
     def empty_pinned(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return an uninitialized tensor in host memory from which this device copies fastest."""
-        return torch.empty(*shape, dtype=dtype)
+        return torch.empty(tuple(shape), dtype=dtype)
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return an uninitialized tensor in the memory of this device."""
-        return torch.empty(*shape, dtype=dtype, device=self.torch_device)
+        return torch.empty(tuple(shape), dtype=dtype, device=self.torch_device)
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copy a tensor from or to this device, in the order of the current stream."""
@@ -119,7 +119,7 @@ class CudaDevice(Device):
 
     def empty_pinned(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return an uninitialized tensor in page-locked host memory."""
-        return torch.empty(*shape, dtype=dtype, pin_memory=True)
+        return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copy a tensor; with a pinned one the call returns before the copy is complete."""
@@ -227,9 +227,53 @@ def resolve(name: str, use: str = "run the model") -> str:
 
 def open_device(name: str) -> Device:
     """Return a device of this process by its name with an index."""
-    if name not in OPENED:
-        OPENED[name] = (CudaDevice if name.startswith("cuda") else Device)(name)
+    if name not in OPENED:  # threads may open one at once, and share the first
+        OPENED.setdefault(name, (CudaDevice if name.startswith("cuda") else Device)(name))
     return OPENED[name]
+
+
+def number_on_host(number: Tensor, device: Device | None = None) -> Callable[[], float]:
+    """Start to copy a number to the host, and return a function that waits for the copy and returns it.
+
+    It does not wait for operations that are started after the copy, as `float(number)` does on CUDA.
+
+    Parameters
+    ----------
+    number
+        Tensor with one element.
+    device
+        Its device, if that is not known from the tensor.
+    """
+    if device is None:
+        if number.device.type != "cuda":
+            return number.item
+        device = open_device(str(number.device))
+    on_host = device.empty_pinned(number.shape, number.dtype)
+    computed = device.record()
+    with device.copy_stream():
+        device.wait(computed)
+        device.copy(number, on_host)
+        copied = device.record()
+
+    def wait(source: Tensor = number) -> float:
+        del source  # its memory is not used again before the copy is complete
+        device.wait_on_host(copied)
+        return float(on_host)
+
+    return wait
+
+
+def same_device(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor on the device of another one; this thread does not wait for earlier operations of CUDA."""
+    return tensor.to(like.device, non_blocking=like.is_cuda)
+
+
+def forked_rng() -> AbstractContextManager[Any]:
+    """Return a context after which torch's random states are as before, of the CPU and of all CUDA devices.
+
+    `torch.random.fork_rng` warns of several CUDA devices unless they are listed.
+    """
+    return torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_available() else [])
 
 
 @contextmanager
@@ -238,14 +282,15 @@ def ieee_float32() -> Iterator[None]:
 
     cuDNN uses TF32 by default, with 10 bits of mantissa; matrix products do not.
     """
+    cudnn: Any = torch.backends.cudnn
     try:
-        allowed = torch.get_float32_matmul_precision() != "highest"
-    except RuntimeError:  # set by the newer `torch.backends.fp32_precision`
+        # the second raises if the operators of cuDNN differ
+        allowed = torch.get_float32_matmul_precision() != "highest" or cudnn.allow_tf32 is None
+    except RuntimeError:  # precisions were set by the newer `torch.backends.cudnn.conv.fp32_precision` and its siblings
         allowed = True
     if allowed:
         yield
         return
-    cudnn: Any = torch.backends.cudnn
     with _TF32_LOCK:
         if _TF32_STATE[0] == 0:
             _TF32_STATE[1] = cudnn.allow_tf32

@@ -16,7 +16,7 @@ from dask.base import normalize_token
 from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.inference.accumulator import MapEncoding, RowAccumulator
 from geoxt.inference.device_accumulator import DeviceAccumulator
-from geoxt.inference.device_model import is_out_of_memory
+from geoxt.inference.device_model import DeviceModel, is_out_of_memory
 from geoxt.inference.device_pipeline import TilePipeline, borrowed_device
 from geoxt.inference.runner import Runner
 from geoxt.inference.thread_pool import prefetch
@@ -98,11 +98,29 @@ class BlendedMap:
                 return self._blend(accumulator, step, self.lattice.weights(), self._run_on_cpu, "cpu")
         with borrowed_device(names) as name, open_device(name).current():
             device = open_device(name)
-            accumulator = self._accumulator(window, device)
-            weights: Any = self.lattice.weights()
-            if isinstance(accumulator, DeviceAccumulator):
-                weights = torch.from_numpy(weights).to(device.torch_device, device.sum_dtype)
-            return self._blend(accumulator, step, weights, partial(self._run_on, device), name)
+            model, shape = self.runner.on(device), self.lattice.size
+            while True:
+                size = self._batch_size(model)
+                try:
+                    return self._read_on(device, window, step)
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                # Memory ran out beside the model, as for buffers; here, as the error holds the tensors.
+                device.release_memory()
+                model.halve(size, shape)
+
+    def _read_on(self, device: Device, window: Window, step: int) -> Array:
+        """Compute a window of the map, for one time step, on a device."""
+        accumulator = self._accumulator(window, device)
+        weights: Any = self.lattice.weights()
+        if isinstance(accumulator, DeviceAccumulator):
+            weights = torch.from_numpy(weights).to(device.torch_device, device.sum_dtype)
+        return self._blend(accumulator, step, weights, partial(self._run_on, device), device.name)
+
+    def _batch_size(self, model: DeviceModel) -> int:
+        """Return the number of tiles per batch, at most as many as fit in the memory of the device."""
+        return min(self.runner.batch_size, model.limit or self.runner.batch_size)
 
     def _accumulator(self, window: Window, device: Device) -> RowAccumulator:
         """Return sums on a device, or on the host if they do not fit in the memory of the device."""
@@ -156,11 +174,12 @@ class BlendedMap:
 
     def _run_on(self, device: Device, tiles_of_step: StepReader, tiles: list[Window]) -> Iterator[TileOutput]:
         """Yield the outputs of tiles, computed on a device."""
+        model = self.runner.on(device)
         pipeline = TilePipeline(
             tiles_of_step,
-            self.runner.on(device),
+            model,
             size=self.lattice.size,
-            batch_size=self.runner.batch_size,
+            batch_size=self._batch_size(model),
             all_finite=self.encoding.all_finite,
             requires_finite=self.runner.requires_finite,
             scale_check=self.runner.scale_check,

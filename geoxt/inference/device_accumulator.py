@@ -67,7 +67,7 @@ class DeviceAccumulator(RowAccumulator):
         weights, sums = self._weights[source], self._sums[:, source]
         means = torch.where(weights > 0, sums / weights, sums)
         if self.encoding.measures is not None:  # numpy computes these
-            encoded, valid = self.encoding.encode(means.double().cpu().numpy()), self._valid[source].cpu().numpy()
+            encoded, valid = self.encoding.encode(means.cpu().double().numpy()), self._valid[source].cpu().numpy()
             np.copyto(self._map[..., target, :], encoded, where=valid, casting="same_kind")
             return
         values = means.argmax(dim=0) if self._has_indices else means

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -74,22 +75,30 @@ class DeviceModel:
 
     def _in_memory(self, images: Tensor, valid: Tensor, join: Callable[[list[Any]], T]) -> T:
         """Return the joined outputs of parts of a batch, the largest that fit in memory."""
-        if images.ndim == 4 and self.device.torch_device.type == "cuda":
-            images = images.float().contiguous(memory_format=torch.channels_last)
         with self._lock:
             while True:
                 size = min(self.limit or len(images), len(images))
                 try:
                     with torch.inference_mode(), self.device.current(), self.device.precision(self._precision):
                         starts = range(0, len(images), size)
-                        parts = [self._call(_to_float(images[i : i + size]), valid[i : i + size]) for i in starts]
+                        parts = [self._call(self._to_float(images[i : i + size]), valid[i : i + size]) for i in starts]
                         return join(parts)
                 except RuntimeError as error:
                     if not is_out_of_memory(error):
                         raise
                 # Here, as the error holds the tensors of the forward pass that did not fit.
                 self.device.release_memory()
-                self._halve(size, tuple(images.shape[-2:]))
+                self.halve(size, tuple(images.shape[-2:]))
+
+    def _to_float(self, images: Tensor) -> Tensor:
+        """Return images as float32; float64, which pipelines of estimators alone pass, unchanged."""
+        if images.dtype == torch.float64:
+            return images
+        if images.dtype == torch.uint16:  # few operations of torch support it
+            images = images.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
+        if images.ndim == 4 and self.device.torch_device.type == "cuda":
+            return images.to(torch.float32, memory_format=torch.channels_last)
+        return images.float()
 
     def _call(self, images: Tensor, valid: Tensor) -> Tensor:
         if not self._compiled:
@@ -104,7 +113,14 @@ class DeviceModel:
             msg = f"Cannot compile the model for {self.device.name!r} ({type(error).__name__}: {_first_line(error)})."
             raise InputError(msg, remedy="Pass {compile:False}.", value=True, argument="compile") from error
 
-    def _halve(self, size: int, shape: tuple[int, ...]) -> None:
+    def halve(self, size: int, shape: tuple[int, ...]) -> None:
+        """Halve the batches after `size` tiles of a shape (height, width) did not fit in the memory of the device.
+
+        Raises
+        ------
+        InputError
+            If one tile did not fit.
+        """
         if size == 1:
             msg = f"Cannot run the model on {self.device.name!r}: a tile of {shape} pixels does not fit in its memory."
             remedy = "Pass a smaller {size}. Or pass {precision:'bf16'}. Or pass {device:'cpu'}."
@@ -138,11 +154,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _to_float(images: Tensor) -> Tensor:
-    """Return images as float32; float64, which pipelines of estimators alone pass, unchanged."""
-    return images if images.dtype == torch.float64 else images.float()
-
-
 def _concatenate_outputs(parts: list[Tensor]) -> Tensor:
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).float()
 
@@ -160,7 +171,7 @@ def _move_model(model: nn.Module, device: Device) -> nn.Module:
             raise
         msg = f"Cannot run the model on {device.name!r}: its weights do not fit in the memory of the device."
         raise InputError(msg, remedy="Pass {device:'cpu'}.", value=device.name, argument="device") from error
-    if device.torch_device.type == "cuda" and all(weight.ndim != 5 for weight in model.parameters()):
+    if device.torch_device.type == "cuda" and all(t.ndim != 5 for t in chain(model.parameters(), model.buffers())):
         model = model.to(memory_format=torch.channels_last)
     return model
 

@@ -36,24 +36,34 @@ from geoxt.windows import Window
 BLOCKS_PER_DEVICE = 2
 """Blocks of a map in progress per device: the first tiles of one are read while the last of the other are computed."""
 _MIN_SLOTS = 3
-_STORED: Mapping[str, torch.dtype] = {"uint8": torch.uint8, "int16": torch.int16, "uint16": torch.int16}
+_STORED: Mapping[str, torch.dtype] = {
+    "uint8": torch.uint8, "int8": torch.int8, "int16": torch.int16, "uint16": torch.int16
+}  # fmt: skip
 """Types of pixels that are copied as they are and widened on the device; others are copied as float32. The bits of
 uint16 are copied as int16, as few operations of torch support uint16."""
 _BUSY: dict[str, int] = {}
 _FREED = threading.Condition()
+_HELD = threading.local()
+"""Number of blocks in progress in this thread: one, or more if the layer of a map is a map itself."""
 
 
 @contextmanager
 def borrowed_device(names: Sequence[str]) -> Iterator[str]:
-    """Yield the device with the fewest blocks in progress, once one has fewer than `BLOCKS_PER_DEVICE`."""
+    """Yield the device with the fewest blocks in progress, once one has fewer than `BLOCKS_PER_DEVICE`.
+
+    A block that the tiles of another one are read from does not wait: the other one would wait for it.
+    """
+    held: int = getattr(_HELD, "blocks", 0)
     with _FREED:
-        while min(_BUSY.get(name, 0) for name in names) >= BLOCKS_PER_DEVICE:
+        while not held and min(_BUSY.get(name, 0) for name in names) >= BLOCKS_PER_DEVICE:
             _FREED.wait()
         name = min(names, key=lambda name: _BUSY.get(name, 0))
         _BUSY[name] = _BUSY.get(name, 0) + 1
+    _HELD.blocks = held + 1
     try:
         yield name
     finally:
+        _HELD.blocks = held
         with _FREED:
             _BUSY[name] -= 1
             _FREED.notify_all()
@@ -186,9 +196,7 @@ class TilePipeline:
             slot.copied = self.device.record()
         self.device.wait(slot.copied)
         images, image_valid, output_valid = slot.device
-        if self.dtype == np.uint16:
-            images = images.to(torch.int32).bitwise_and_(0xFFFF)
-        values = self.model(images, image_valid)[: len(tiles)]
+        values = self.model(images.view(torch.uint16) if self.dtype == np.uint16 else images, image_valid)[: len(tiles)]
         is_finite = values.isfinite()
         if self.requires_finite:
             self._any_finite.append(is_finite.any())

@@ -15,6 +15,7 @@ from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.registry import create, get, names
 from geoxt.storage import atomic_write
 from geoxt.tasks import Activation
+from geoxt.torch_devices import forked_rng
 from geoxt.types import SomePath
 
 CARD = "geoxt"
@@ -103,7 +104,7 @@ def _built(card: Card, seed: int) -> nn.Module:
         msg = f"Cannot build {card.model!r} for {card.task}: it takes images of {taken}."
         others = ", ".join(names(task=card.task))
         raise InputError(msg, remedy=f"Pass {{model:{card.kind.model!r}}}, or another of {others}.", value=card.model)
-    with torch.random.fork_rng():
+    with forked_rng():
         torch.manual_seed(seed)
         return create(card.model, in_chans=len(card.bands), num_classes=len(card.codes), **card.options)
 

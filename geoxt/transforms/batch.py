@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geoxt.errors import InputError
+from geoxt.torch_devices import same_device
 
 Sample = dict[str, Any]
 """A batch as the loader yields it: tensors by layer name, and `bounds`, `transform` and `crs` of the windows."""
@@ -101,7 +102,7 @@ def expand_bands(valid: Tensor, values: Tensor) -> Tensor:
 
 def broadcast_per_sample(flags: Tensor, like: Tensor) -> Tensor:
     """Return a tensor (batch,) reshaped for broadcasting over a tensor (batch, …), on its device."""
-    return flags.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
+    return same_device(flags, like).reshape(-1, *[1] * (like.ndim - 1))
 
 
 def boxes_of(sample: Mapping[str, Any]) -> list[Tensor] | None:

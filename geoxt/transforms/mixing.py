@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geoxt.errors import InputError
+from geoxt.torch_devices import same_device
 from geoxt.transforms.batch import (
     BOXES,
     VALID,
@@ -55,7 +56,7 @@ def mixup(
             f"Cannot average class codes: the batch has the layers {codes}.",
             remedy="Leave them out of the batch, or use CutMix.",
         )
-    weight, other = broadcast_per_sample(weights, values).to(values.dtype), partners.to(values.device)
+    weight, other = broadcast_per_sample(weights, values).to(values.dtype), same_device(partners, values)
     unmixed = broadcast_per_sample(weights == 1, values)
     mixed = (weight * values + (1 - weight) * values[other]).where(~unmixed, values)
     new_valid = (valid & valid[other]).where(~broadcast_per_sample(weights == 1, valid), valid)
@@ -96,8 +97,8 @@ def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, 
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     mixed = {}
     for name, value in layers.items():
-        mask = inside.to(value.device).reshape(count, *[1] * (value.ndim - 3), height, width)
-        mixed[name] = value[partners.to(value.device)].where(mask, value)
+        mask = same_device(inside, value).reshape(count, *[1] * (value.ndim - 3), height, width)
+        mixed[name] = value[same_device(partners, value)].where(mask, value)
     weights = 1 - inside.flatten(1).float().mean(1)
     labels = _labels(sample, label, num_classes, partners, weights)
     return {**sample, **mixed, **labels, **mark_geometry_lost(sample, weights < 1)}
@@ -144,7 +145,7 @@ def _labels(sample: Sample, label: str, num_classes: int | None, partners: Tenso
                 remedy="Pass class indices from 0. Pass the number of classes as {num_classes}.",
             )
         target = F.one_hot(target.long(), num_classes).float()
-    weight, other = broadcast_per_sample(weights, target).to(target.dtype), target[partners.to(target.device)]
+    weight, other = broadcast_per_sample(weights, target).to(target.dtype), target[same_device(partners, target)]
     return {label: weight * target + (1 - weight) * other}
 
 

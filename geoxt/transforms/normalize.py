@@ -81,12 +81,17 @@ class Normalize(nn.Module):
     def forward(self, sample: Sample) -> Sample:
         """Return the batch with its image normalized, and 0 for invalid pixels."""
         values, valid = self._values_and_valid(sample)
-        return {**sample, self.image: normalize(values, self.mean.to(values), self.std.to(values), valid)}
+        return {**sample, self.image: normalize(values, *self._statistics(values), valid)}
 
     def inverse(self, sample: Sample) -> Sample:
         """Return the batch with its image in its original units, and 0 for invalid pixels."""
         values, valid = self._values_and_valid(sample)
-        return {**sample, self.image: denormalize(values, self.mean.to(values), self.std.to(values), valid)}
+        return {**sample, self.image: denormalize(values, *self._statistics(values), valid)}
+
+    def _statistics(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation in the type and on the device of the values."""
+        mean, std = (number.to(values, non_blocking=values.is_cuda) for number in (self.mean, self.std))
+        return mean, std
 
     def _values_and_valid(self, sample: Sample) -> tuple[Tensor, Tensor]:
         values = image_of(sample, self.image)

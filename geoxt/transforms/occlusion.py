@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geoxt.errors import InputError
+from geoxt.torch_devices import same_device
 from geoxt.transforms.batch import VALID, Sample, expand_bands, image_of, valid_of
 from geoxt.transforms.random_stream import RandomStream
 
@@ -53,7 +54,7 @@ class DropBands(nn.Module):
             )
         drawn = self.draws.uniform(len(values), bands)
         rank = drawn.argsort(dim=1, descending=True).argsort(dim=1)
-        dropped = ((drawn < self.p) & (rank >= self.min_bands)).to(values.device)
+        dropped = same_device((drawn < self.p) & (rank >= self.min_bands), values)
         shape = (len(values), *[1] * (values.ndim - 4), bands, 1, 1)
         return {**sample, self.image: values.masked_fill(dropped.reshape(shape), self.fill)}
 
@@ -106,7 +107,7 @@ def cloud_opacity(noise: Tensor, coverage: Tensor, softness: float) -> Tensor:
     # above the range stand in for the missing neighbours of the lowest and the highest value.
     flat = noise.flatten(1)
     pixels = flat.shape[1]
-    clear = ((1 - coverage.double()) * pixels).round().long().clamp(0, pixels).to(flat.device)[:, None]
+    clear = same_device(((1 - coverage.double()) * pixels).round().long().clamp(0, pixels), flat)[:, None]
     lowest, highest = flat.aminmax(dim=1, keepdim=True)
     ordered = torch.cat([2 * lowest - highest - 1, flat.sort(dim=1).values, 2 * highest - lowest + 1], dim=1)
     limit = (ordered.gather(1, clear) + ordered.gather(1, clear + 1)) / 2

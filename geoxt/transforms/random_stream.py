@@ -86,7 +86,10 @@ class RandomStream:
         start = int(self.integers(2**62))
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(start)
+            torch.default_generator.manual_seed(start)  # torch.manual_seed would also seed GPUs, which are not restored
+            if devices:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(start)
             yield
 
     def __getstate__(self) -> dict[str, Any]:

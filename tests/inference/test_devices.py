@@ -3,7 +3,10 @@
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import dask
@@ -77,9 +80,9 @@ class Scale(nn.Module):
         return torch.cat([first / 2, torch.where(first > 30_000, first, torch.nan)], dim=1)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32"])
 def test_pixels_of_other_types_are_copied_unconverted(device, dtype):
-    layer = (make_layer("float32") / 512).astype(dtype)
+    layer = (make_layer("float32") / (512 if dtype == "int8" else 256)).astype(dtype)
     same(layer, Scale(), "cuda:0", output="values")
 
 
@@ -123,17 +126,75 @@ def test_another_scale_warns_once_without_more_copies_or_waits(device):
     assert device.log == log
 
 
-def test_exhausted_memory_halves_the_batch_once(device):
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_exhausted_memory_halves_the_batch_once(device, dtype):
     device.largest_batch = 2
     model = Scale(device)
-    expected = predict(make_layer(), Scale(), **OPTIONS | {"batch_size": 8}, output="values").compute()
+    expected = predict(make_layer(dtype), Scale(), **OPTIONS | {"batch_size": 8}, output="values").compute()
     with pytest.warns(DeviceWarning, match="exhausted by 8 tiles of .*: the model runs in batches of 4") as caught:
-        made = predict(make_layer(), model, **OPTIONS | {"batch_size": 8}, output="values", device="cuda:0").compute()
+        made = predict(make_layer(dtype), model, **OPTIONS | {"batch_size": 8}, output="values",
+                       device="cuda:0").compute()  # fmt: skip
     np.testing.assert_array_equal(made, expected)
     assert len([w for w in caught if w.category is DeviceWarning]) == 1
     assert device.batches[1:3] == [8, 4]
     assert set(device.batches[3:]) == {2}
     assert device.log.count("release") == 2
+
+
+def test_buffers_that_do_not_fit_halve_the_batch(device, monkeypatch):
+    largest, empty = [4], device.empty
+
+    def limited(shape, dtype):
+        if shape[0] > largest[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return empty(shape, dtype)
+
+    monkeypatch.setattr(device, "empty", limited)
+    options = OPTIONS | {"batch_size": 8, "output": "values", "device": "cuda:0"}
+    with pytest.warns(DeviceWarning, match="exhausted by 8 tiles of .*: the model runs in batches of 4") as caught:
+        made = predict(make_layer(), Scale(), **options).compute()
+    assert len([w for w in caught if w.category is DeviceWarning]) == 1
+    np.testing.assert_array_equal(made, predict(make_layer(), Scale(), **OPTIONS, output="values"))
+    largest[0] = 0
+    with pytest.raises(InputError, match=r"a tile of .* does not fit in its memory"):
+        predict(make_layer(), Scale(), **options).compute()
+    assert device_pipeline._BUSY["cuda:0"] == 0
+
+
+def test_a_map_of_a_map_does_not_wait_for_itself(device):
+    class Half(nn.Module):
+        def forward(self, images):
+            return images[:, :1] / 2
+
+    def maps(name):
+        first = predict(make_layer("float32"), Half(), **OPTIONS, output="values", device=name)
+        return predict(first, Half(), **OPTIONS, output="values", device=name)
+
+    made = Future()
+    nested = maps("cuda:0")
+    compute = partial(nested.compute, scheduler="threads", num_workers=4)
+    threading.Thread(target=lambda: made.set_result(compute()), daemon=True).start()
+    np.testing.assert_array_equal(made.result(60), maps("cpu"))
+
+
+def test_a_number_is_copied_while_later_operations_run(device):
+    number = torch.tensor(2.5)
+    value = devices.number_on_host(number, device)
+    assert device.log == ["wait used", "copy"]
+    assert value() == 2.5
+    assert device.log[2:] == ["host waits copied"]
+    assert devices.number_on_host(number)() == 2.5
+
+
+def test_random_states_of_all_gpus_are_restored_without_a_warning(monkeypatch):
+    restored = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: device)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: restored.append((state, device)))
+    with devices.forked_rng():
+        pass
+    assert restored == [(0, 0), (1, 1)]
 
 
 def test_a_tile_that_does_not_fit_is_an_error(device):
@@ -289,6 +350,16 @@ def test_tf32_is_off_unless_torch_allows_it(monkeypatch):
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
     with devices.ieee_float32():
         assert Cudnn.allow_tf32
+
+
+def test_precisions_of_single_operators_of_cudnn_are_kept():
+    before = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # reading cudnn.allow_tf32 raises then
+    try:
+        with devices.ieee_float32():
+            assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = before
 
 
 def test_workers_of_a_plain_cluster_take_a_device_each(monkeypatch):

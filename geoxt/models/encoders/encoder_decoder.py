@@ -15,6 +15,7 @@ from geoxt.models.encoders.decoders import DecodedEncoder
 from geoxt.models.encoders.load_encoder import rebuild_encoder
 from geoxt.models.encoders.pretrained_encoder import Encoder
 from geoxt.models.network import Network
+from geoxt.torch_devices import forked_rng
 
 ENCODER = "encoder/"
 """Prefix of the architecture of a model card: the name of the encoder's weights follows."""
@@ -92,7 +93,7 @@ class EncoderDecoder(Network):
             remedy = "Pass a {card} of the layer for which the encoder was loaded."
             raise InputError(msg, remedy=remedy, value=tuple(missing), argument="card")
         options = dict(decoder_options or {})
-        with torch.random.fork_rng():
+        with forked_rng():
             torch.manual_seed(seed)
             body = DecodedEncoder(
                 encoder, count=len(card.codes), decoder=decoder, dense=kind.target == "pixels", dropout=dropout,

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from geoxt.torch_devices import forked_rng
+
 LIGHTNING_WARNINGS = (
     r"Found \d+ module\(s\) in eval mode",  # frozen modules keep their statistics
     ".*does not have many workers.*",  # threads read windows: worker processes would cost more than they save
@@ -38,12 +40,13 @@ def compiled(network: nn.Module, *, enabled: bool) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic(seed: int) -> Iterator[None]:
+def deterministic(seed: int, accelerator: str = "auto") -> Iterator[None]:
     """Seed torch, and on CPUs use deterministic algorithms only, within the context."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng():
+    with forked_rng():
         torch.manual_seed(seed)
-        if not torch.cuda.is_available():  # on CUDA, cross entropy of images has no deterministic kernel
+        # On CUDA, cross entropy of images has no deterministic kernel.
+        if accelerator == "cpu" or not torch.cuda.is_available():
             torch.use_deterministic_algorithms(True)
         try:
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from geoxt.errors import InputError
 from geoxt.metrics.label_codes import IGNORE
+from geoxt.torch_devices import number_on_host
 
 _REMEDY = (
     "Lower lr of the recipe, check its class_weights, and mark pixels of extreme values as nodata. "
@@ -21,13 +23,13 @@ _REMEDY = (
 class FiniteLoss(pl.Callback):
     """Raises if the loss of a batch, or the mean loss of validation or test, is not finite, or no batch has a label.
 
-    The loss is checked after the backward pass: the wait for the device then hides behind its computation, and the
-    optimizer has not yet stepped.
+    The loss is checked after the backward pass has been started, which the device computes meanwhile, and before the
+    optimizer steps.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._loss: Tensor | None = None
+        self._loss: Callable[[], float] | None = None
         self._batch: Any = None
         self._unlabelled = 0
 
@@ -59,9 +61,9 @@ class FiniteLoss(pl.Callback):
         self._batch = batch
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Remember the loss of the batch."""
+        """Start to copy the loss of the batch to the host."""
         del trainer, pl_module
-        self._loss = loss.detach()
+        self._loss = number_on_host(loss.detach())
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raise if the loss of the batch is not finite.
@@ -73,7 +75,7 @@ class FiniteLoss(pl.Callback):
         """
         loss, batch = self._loss, self._batch
         self._loss = self._batch = None
-        number = 1.0 if loss is None else float(loss)
+        number = 1.0 if loss is None else loss()
         if number == 0 and not _has_labels(pl_module, batch):
             self._unlabelled += 1
         if math.isfinite(number):

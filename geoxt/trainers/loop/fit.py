@@ -22,6 +22,7 @@ from geoxt.errors import InputError
 from geoxt.metrics.scores import Scores
 from geoxt.progress import shows_bars
 from geoxt.storage import atomic_write, remove_stale, temporary_prefix
+from geoxt.torch_devices import forked_rng
 from geoxt.trainers.config.unknown_keys import require_known
 from geoxt.trainers.loop.callbacks import (
     History,
@@ -177,7 +178,7 @@ def fit(
     history_file = HistoryFile(history, folder / ".history.json")
     with (
         quiet_lightning(),
-        deterministic(seed),
+        deterministic(seed, accelerator),
         compiled(module.network, enabled=compile),
         interruptible() as interrupts,
     ):
@@ -282,7 +283,7 @@ def evaluate(
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     with (
         quiet_lightning(),
-        torch.random.fork_rng(),
+        forked_rng(),
         interruptible() as interrupts,
         tempfile.TemporaryDirectory() as folder,
     ):

@@ -90,7 +90,7 @@ class Ranks(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Use deterministic algorithms on CPUs, which a spawned process does not inherit."""
         del pl_module, stage
-        if trainer.world_size > 1 and not torch.cuda.is_available():
+        if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
             torch.use_deterministic_algorithms(True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

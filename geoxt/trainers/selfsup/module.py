@@ -14,6 +14,7 @@ from torch import Tensor
 from geoxt.errors import InputError
 from geoxt.models import Card, Network
 from geoxt.models.network import CARD
+from geoxt.torch_devices import forked_rng
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
 from geoxt.trainers.loop.finite_loss import FiniteLoss
@@ -86,7 +87,7 @@ class SelfSupervised(pl.LightningModule):
         self.views = views or Views(crop=1, brightness=0, contrast=0, band_dropout=0, noise=0)
         self._check_method(method)
         self.network = Network(card, seed=seed)
-        with torch.random.fork_rng():
+        with forked_rng():
             torch.manual_seed(seed)
             encoder = self.encoder
             width = encoder.width(len(card.bands), card.size)

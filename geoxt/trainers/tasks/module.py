@@ -22,6 +22,7 @@ from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD
 from geoxt.models.scale_check import ScaleCheck
 from geoxt.reprs import abbreviate, html_table
+from geoxt.torch_devices import forked_rng, same_device
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restore_rng, rng_states
 from geoxt.trainers.loop.finite_loss import FiniteLoss, require_finite
@@ -197,7 +198,7 @@ class Task(pl.LightningModule):
         if self.kind.target == "pixels" and hasattr(data, "class_counts"):
             counts: Tensor = data.class_counts(self.target_key, self.card.legend)
         else:
-            with torch.random.fork_rng():
+            with forked_rng():
                 counts = class_counts(
                     data.train_dataloader(), lambda batch: self.target(_to_device(batch, self.device)), self._classes
                 )
@@ -300,10 +301,10 @@ class Task(pl.LightningModule):
 
     def _loss(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor, Tensor]:
         assert self.loss is not None
+        target = self.target(batch)  # before the forward pass: looking for codes of no class waits for the device
         output = self._output(entry(batch, self.image_key), validity(batch, self.image_key), stage)
-        target = self.target(batch)
         smoothing = self.recipe.label_smoothing if stage == "train" else 0.0
-        weights = None if self.class_weights is None else self.class_weights.to(output.device)
+        weights = None if self.class_weights is None else same_device(self.class_weights, output)
         loss = self.loss(output, target, smoothing, weights)
         # The mean over an evaluation is that over its labels; counting them would make training steps wait for the GPU.
         if stage == "train":

@@ -38,13 +38,16 @@ def validity(batch: Batch, key: str) -> Tensor | None:
 
 
 def mask_nonfinite(batch: Batch, image: str) -> Batch:
-    """Return a batch whose image is also invalid at pixels that are not finite; the same batch if all are finite."""
+    """Return a batch whose image is also invalid at pixels that are not finite; on CPUs the same batch if all are."""
     pixels: Tensor = entry(batch, image)
     if not isinstance(pixels, Tensor):
         shapes = sorted({tuple(item.shape) for item in pixels})
         msg = f"Cannot stack {image!r} into one batch: samples have the shapes {shapes[:4]}."
         raise InputError(msg, remedy="Pass batch_size=1 and eval_size=1, or datasets with images of one size.")
-    if not pixels.is_floating_point() or bool(pixels.sum().isfinite()):  # one pass: NaN and Inf propagate to the sum
+    if not pixels.is_floating_point():
+        return batch
+    # One pass: NaN and Inf propagate to the sum. On CUDA it would wait for the previous batch.
+    if not pixels.is_cuda and bool(pixels.sum().isfinite()):
         return batch
     finite = pixels.isfinite().all(dim=-3) if pixels.ndim > 3 else pixels.isfinite()
     valid = validity(batch, image)
