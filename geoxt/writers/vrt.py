@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,6 @@ from xml.sax.saxutils import escape
 
 import rasterio
 from rasterio import dtypes
-from rasterio.errors import NotGeoreferencedWarning
 
 from geoxt.grid import grid_of
 from geoxt.source import nodata_of
@@ -39,22 +35,14 @@ class SaveGeoTIFF:
         bands, rows, cols = values.shape
         profile: dict[str, Any] = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
         profile |= {"compress": "DEFLATE", "zlevel": 1, "count": bands, "height": rows, "width": cols}
+        # Position and CRS are those of the virtual raster. Without any, rasterio warns, and threads that write at once
+        # cannot ignore a warning: the filters belong to the process.
+        profile |= {"transform": rasterio.Affine(1, 0, 0, 0, -1, rows)}
         with atomic_write(block_file(self.folder, index), fsync=False) as path:
-            with (
-                _without_georeference(),
-                rasterio.open(path, "w", dtype=values.dtype, bigtiff="IF_SAFER", **profile) as file,
-            ):
+            with rasterio.open(path, "w", dtype=values.dtype, bigtiff="IF_SAFER", **profile) as file:
                 file.write(values)
             require_complete(path)
         return index
-
-
-@contextmanager
-def _without_georeference() -> Iterator[None]:
-    """Ignore rasterio's warning that a block has no georeference: the virtual raster has it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def write_vrt(blocks: Blocks, folder: Path) -> Path:

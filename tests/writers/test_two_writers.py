@@ -1,6 +1,7 @@
 """Two writers of one output at once: the second ends with an error, and the file of the first is complete."""
 
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import dask.array as da
@@ -14,6 +15,7 @@ from odc.geo.xr import xr_coords
 
 from geoxt.errors import OutputError
 from geoxt.writers import to_cog, to_zarr
+from geoxt.writers.vrt import SaveGeoTIFF
 
 GRID = GeoBox((32, 32), Affine(10, 0, 0, 0, -10, 320), "EPSG:32633")
 
@@ -48,3 +50,14 @@ def test_second_writer_raises_and_the_first_succeeds(tmp_path, write, name, same
         assert (xr.open_zarr(tmp_path / name)["map"] == 7).all()
     assert [path.name for path in tmp_path.iterdir()] == [name]
     write(layer_of(lambda block: block), tmp_path / name)  # the lock is free again
+
+
+def test_threads_that_write_blocks_at_once_need_no_filters_of_warnings(tmp_path, monkeypatch):
+    """Filters belong to the process: one thread restored them while another one relied on them."""
+
+    def refuse(*_, **__):
+        raise AssertionError("threads cannot ignore warnings")
+
+    monkeypatch.setattr(warnings, "catch_warnings", refuse)
+    SaveGeoTIFF(folder=tmp_path)(np.ones((16, 16), "float32"), 0)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
