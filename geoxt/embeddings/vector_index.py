@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import shapely
 import xarray as xr
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.embeddings.lazy_views import vectors_of
-from geoxt.errors import InputError, optional_import
+from geoxt.errors import InputError, ReadError, optional_import
 from geoxt.source import view_of
 from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs, require_equal_embeddings
+from geoxt.storage import atomic_write
 from geoxt.tables.layer_values import embedding_attrs
 from geoxt.trees import layers_of
-from geoxt.types import Array, Floats
+from geoxt.types import Array, Floats, SomePath
 from geoxt.windows import Window
 
 _BLOCK = 512
@@ -27,6 +31,8 @@ _ROWS = 2**16
 """Vectors that are compared at once."""
 _LINKS = 32
 """Neighbors of each vector in the graph of an approximate index."""
+_FORMAT = 1
+"""Version of the files of an index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,23 +57,54 @@ class _Entries:
 
 
 class VectorIndex:
-    """Unit vectors of embeddings with their positions; `build_index` makes it."""
+    """Unit vectors of embeddings with their positions; `build_index` makes it, `open_index` opens a saved one."""
 
-    def __init__(self, entries: list[_Entries], vectors: Floats, attrs: Mapping[str, str], method: str) -> None:
+    def __init__(self, entries: list[_Entries], vectors: Floats, attrs: Mapping[str, str], graph: Any = None) -> None:
         self.attrs = dict(attrs)
         self._entries = entries
         self._starts = np.cumsum([0, *(len(part.rows) for part in entries)])
         self._vectors = vectors
-        self._graph: Any = None
-        if method == "hnsw":
-            with optional_import("faiss", "search", "build an approximate index"):
-                import faiss
-            self._graph = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-            self._graph.add(vectors)
+        self._graph = graph
 
     def __len__(self) -> int:
         """Return the number of vectors."""
         return len(self._vectors)
+
+    def save(self, path: SomePath) -> None:
+        """Write the index to a folder, for `open_index`.
+
+        Parameters
+        ----------
+        path
+            Folder, which is replaced if it exists: vectors as `.npy`, the other columns as Parquet, the graph of faiss.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written; nothing at `path` changes.
+
+        Examples
+        --------
+        >>> index.save("archive.index")  # doctest: +SKIP
+        """
+        grids = [part.grid for part in self._entries]
+        sources = [
+            {"name": part.name, "grid": None if g is None else [list(g.shape), list(g.affine[:6]), str(g.crs)]}
+            for part, g in zip(self._entries, grids, strict=True)
+        ]
+        with atomic_write(path) as folder:
+            folder.mkdir()
+            np.save(folder / "vectors.npy", self._vectors)
+            for number, part in enumerate(self._entries):
+                rows = part.rows.copy(deep=False)
+                rows.attrs = {}
+                rows.to_parquet(folder / f"rows-{number}.parquet")
+            if self._graph is not None:
+                import faiss
+
+                faiss.write_index(self._graph, str(folder / "graph.faiss"))
+            document = {"format": _FORMAT, "attrs": self.attrs, "sources": sources}
+            (folder / "index.json").write_text(json.dumps(document), encoding="utf-8")
 
     def search(self, vectors: Any, k: int = 10) -> Any:
         """Return the k most similar entries of each vector.
@@ -155,8 +192,8 @@ def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: 
     Returns
     -------
     VectorIndex
-        `index.search(vectors, k)` returns a GeoDataFrame. It holds the vectors as float32, in memory: 256 bytes for
-        each entry of 64 bands. Layers are read in blocks.
+        `index.search(vectors, k)` returns a GeoDataFrame, `index.save(path)` writes the index to disk. It holds the
+        vectors as float32, in memory: 256 bytes for each entry of 64 bands. Layers are read in blocks.
 
     Raises
     ------
@@ -202,7 +239,61 @@ def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: 
         raise InputError(msg, remedy="Pass {data} of one model.", argument="data")
     chosen = [number for number, rows in enumerate(vectors) if len(rows)]
     stated = {name: str(attrs[name]) for name in NAMES if name in attrs}
-    return VectorIndex([entries[n] for n in chosen], np.concatenate([vectors[n] for n in chosen]), stated, method)
+    every = np.concatenate([vectors[n] for n in chosen])
+    return VectorIndex([entries[n] for n in chosen], every, stated, _graph_of(every) if method == "hnsw" else None)
+
+
+def open_index(path: SomePath) -> VectorIndex:
+    """Open an index that `VectorIndex.save` wrote; vectors of an exact one are read during a search.
+
+    Parameters
+    ----------
+    path
+        Folder.
+
+    Raises
+    ------
+    ReadError
+        If it is no index, is damaged, or was written by another version.
+    MissingDependency
+        If the index is approximate, and faiss is not installed.
+
+    Examples
+    --------
+    >>> index = geoxt.embeddings.open_index("archive.index")  # doctest: +SKIP
+    """
+    with optional_import("geopandas", "vector", "open an index of embeddings"):
+        import geopandas as gpd
+    folder = Path(path)
+    try:
+        document = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+        entries = []
+        for number, source in enumerate(document["sources"] if document["format"] == _FORMAT else ()):
+            grid, file = source["grid"], folder / f"rows-{number}.parquet"
+            rows = gpd.read_parquet(file) if grid is None else pd.read_parquet(file)
+            box = None if grid is None else GeoBox(tuple(grid[0]), Affine(*grid[1]), grid[2])
+            entries.append(_Entries(name=source["name"], rows=rows, grid=box))
+        if vectors.ndim != 2 or sum(len(part.rows) for part in entries) != len(vectors):
+            raise ValueError("its files do not belong together, or are of another version")  # noqa: TRY301
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"Cannot open the index {str(folder)!r}: {error}."
+        raise ReadError(problem, remedy="Build it again by build_index and save it.", value=str(folder)) from error
+    graph = None
+    if (folder / "graph.faiss").exists():
+        with optional_import("faiss", "search", "open an approximate index"):
+            import faiss
+        graph = faiss.read_index(str(folder / "graph.faiss"))
+    return VectorIndex(entries, vectors, document["attrs"], graph)
+
+
+def _graph_of(vectors: Any) -> Any:
+    """Return the graph of neighbors of vectors."""
+    with optional_import("faiss", "search", "build an approximate index"):
+        import faiss
+    graph = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+    graph.add(vectors)
+    return graph
 
 
 def _named(data: Sequence[Any]) -> dict[str, Any]:
@@ -250,4 +341,4 @@ def _of_layers(name: str, data: Any, step: int) -> list[tuple[_Entries, Any, lis
     return parts
 
 
-__all__ = ["VectorIndex", "build_index"]
+__all__ = ["VectorIndex", "build_index", "open_index"]

@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 import shapely
 import xarray as xr
+from geopandas.testing import assert_geodataframe_equal
 
 import geoxt
-from geoxt.embeddings import build_index
-from geoxt.errors import InputError, MissingDependency, NodataWarning
+from geoxt.embeddings import build_index, open_index
+from geoxt.errors import InputError, MissingDependency, NodataWarning, ReadError
 from geoxt.testing import make_layer
 
 
@@ -49,6 +50,37 @@ def test_neighbors_are_those_of_brute_force(method, monkeypatch):
         np.testing.assert_allclose(rows["similarity"], [row[0] for row in expected], atol=1e-6)
         assert [*zip(rows["source"], rows.geometry.x, rows.geometry.y, strict=True)] == [row[1:] for row in expected]
     assert result.crs == layers["a"].odc.crs
+
+
+@pytest.mark.parametrize("method", ["exact", "hnsw"])
+def test_a_saved_index_returns_the_same_entries(method, tmp_path):
+    if method == "hnsw":
+        pytest.importorskip("faiss")
+    first = make_embeddings(1)
+    dated = xr.concat([first, make_embeddings(2)], pd.DatetimeIndex(["2020-01-01", "2021-01-01"], name="time"))
+    table = geoxt.extract(
+        make_embeddings(3), gpd.GeoSeries(gpd.points_from_xy([600_105, 600_055], [3_999_935] * 2, crs=32615))
+    )
+    data = [{"layer": dated.assign_attrs({"geoemb:model": "a"})}, {"table": table, "layer": first}]
+    for sources in data:
+        index = build_index(sources, method=method)
+        index.save(tmp_path / "a.index")
+        again = open_index(tmp_path / "a.index")
+        query = first[:, 5, 6].to_numpy()
+        assert (len(again), again.attrs) == (len(index), index.attrs)
+        assert_geodataframe_equal(again.search(query, k=9), index.search(query, k=9))
+
+
+def test_damaged_and_missing_indexes_are_refused(tmp_path):
+    index = build_index(make_embeddings(1))
+    for name in ("index.json", "vectors.npy", "rows-0.parquet"):
+        index.save(tmp_path / "a.index")
+        file = tmp_path / "a.index" / name
+        file.write_bytes(file.read_bytes()[:-9])
+        with pytest.raises(ReadError, match="Cannot open the index"):
+            open_index(tmp_path / "a.index")
+    with pytest.raises(ReadError, match="Build it again"):
+        open_index(tmp_path / "b.index")
 
 
 def test_times_nodes_and_other_crs():
