@@ -1,8 +1,9 @@
-"""Rates of random patches from compressed files: decoding, block order, block cache, a latency of 50 ms, a pack.
+"""Rates of random patches from compressed files and Zarr: decoding, order, block cache, a latency of 50 ms, a pack.
 
     python benchmarks/caching.py DATA [--peer PYTHON_WITH_TORCHGEO]
 
-Writes the data of `make_data.py` into DATA, once per compression, and results/caching.md. Each rate is measured in a
+Writes the data of `make_data.py` into DATA, once per compression, the Zarr store of `zarr_windows.py` (4 bands of 8,192
+pixels, chunks of 1,024, zstd, no labels), and results/caching.md. Each rate is measured in a
 new process with files in the page cache; the modes alternate in each round, and medians are printed. Takes less than 15
 minutes on two idle cores, after the data and packs are written: `--rounds 0` only writes the data.
 """
@@ -24,9 +25,10 @@ from typing import Any, Literal
 
 from clock import rate, warm
 from report import machine, table, write
+from zarr_windows import make_store
 
 FOLDER = Path(__file__).parent
-KINDS = ("none", "deflate", "zstd", "lerc_zstd")
+KINDS = ("none", "deflate", "zstd", "lerc_zstd", "zarr")
 MODES = {
     "gdal": "random order, no cache, decoded by GDAL",
     "random": "random order, no cache",
@@ -49,8 +51,9 @@ MODES_OF = {
     "deflate": ("gdal", "random", "local", "cached", "remote", "remote cached", "pack"),
     "zstd": ("random", "cached"),
     "lerc_zstd": ("random", "cached"),
+    "zarr": ("random", "second", "remote", "remote cached"),
 }
-PEERS_OF = {"none": tuple(PEERS), "deflate": ("peer",), "zstd": (), "lerc_zstd": ()}
+PEERS_OF = {"none": tuple(PEERS), "deflate": ("peer",), "zstd": (), "lerc_zstd": (), "zarr": ()}
 CACHED = {"cached", "remote cached"}
 LOCALITY: dict[str, Any] = {"locality": "block", "block": 2048, "buffer": 256}
 MEGABYTES = 1024
@@ -61,10 +64,13 @@ LATENCY = 0.05
 
 
 def open_data(folder: Path, cache: str | Literal[False], url: str = "") -> Any:
-    """Return the layers "image" and "mask", local or from a server."""
+    """Return the layers "image" and "mask", local or from a server; of a Zarr store, the image."""
     from data_layers import BANDS, SCENE_CRS
 
     import geoxt
+
+    if folder.name == "zarr":
+        return geoxt.open_zarr(f"{url}/windows.zarr" if url else folder / "windows.zarr", cache=cache)
 
     def files(pattern: str) -> list[str]:
         names = [str(path.relative_to(folder)) for path in sorted(folder.glob(pattern))]
@@ -187,6 +193,10 @@ def main() -> None:
     for kind in args.kinds:
         folder = args.data / kind
         if not folder.exists():
+            if kind == "zarr":
+                folder.mkdir(parents=True)
+                make_store(folder / "windows.zarr")
+                continue
             make = [sys.executable, FOLDER / "make_data.py", folder, "--compress", kind, "--size", str(args.size)]
             subprocess.run(make, check=True)
     for _ in range(args.rounds):
@@ -220,6 +230,7 @@ def report(medians: dict[tuple[str, str], float], args: Any, memory: list[tuple[
         "Second epoch, DEFLATE, cached, relative to uncompressed": (("deflate", "cached"), ("none", "second")),
         "Second epoch, ZSTD, cached, relative to uncompressed": (("zstd", "cached"), ("none", "second")),
         "Second epoch, remote, cached, relative to uncompressed": (("deflate", "remote cached"), ("none", "second")),
+        "Second epoch, remote Zarr, cached, relative to local": (("zarr", "remote cached"), ("zarr", "second")),
         "Pack relative to uncompressed files": (("none", "pack"), ("none", "second")),
         "Grid, uncompressed, scenes' grid, relative to TorchGeo": (("none", "grid landsat"), ("none", "peer landsat")),
         "Grid, uncompressed, crop map's grid, relative to TorchGeo": (("none", "grid cdl"), ("none", "peer cdl")),

@@ -59,8 +59,8 @@ def add_cache(commands: Any) -> None:
     """Add the command `cache`."""
     cache = commands.add_parser(
         "cache",
-        description="Show or remove the cache of decoded blocks, which open_cogs and open_stac fill if cache= or "
-        "GEOXT_BLOCK_CACHE names a folder.",
+        description="Show or remove the cache of decoded blocks, which open_cogs, open_stac and open_zarr fill if "
+        "cache= or GEOXT_BLOCK_CACHE names a folder.",
     )
     cache.add_argument("action", choices=["info", "clear"], help="show size and files, or remove all of them")
     cache.add_argument(

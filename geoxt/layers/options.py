@@ -93,6 +93,7 @@ class ZarrOptions(CubeOptions, total=False):
     sign: Sign | None
     env: Mapping[str, object] | None
     storage_options: Mapping[str, Any] | None
+    cache: SomeCache
 
 
 class XarrayOptions(CubeOptions, total=False):

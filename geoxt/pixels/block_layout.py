@@ -20,6 +20,8 @@ MAX_SIDE = 4096
 """Largest width of a file's block that is used as the block of the cache."""
 MAX_PIXELS = 1024 * 1024
 """Largest number of pixels of a file's block that is used as the block of the cache."""
+VERSION = 256
+"""Bytes of the version of an object."""
 MAX_FILL = 64 * 2**20
 """Largest decoded size, in bytes, of a file's block that is decoded at once to fill several blocks of the cache."""
 
@@ -40,6 +42,8 @@ class Layout:
     """Number of bands."""
     mask: bool
     """Whether the file has an internal mask or alpha band."""
+    objects: int = 0
+    """Number of objects of a Zarr array, each with a version; 0 for a file."""
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -76,8 +80,12 @@ class Layout:
     @property
     def size(self) -> int:
         """Bytes of the entry, holes included."""
+        return self.version_offset(self.objects)
+
+    def version_offset(self, number: int) -> int:
+        """Return the position of the version of an object, after all blocks, in bytes."""
         down, across, _ = self.grid
-        return self.start + down * across * self.step
+        return self.start + down * across * self.step + number * VERSION
 
 
 def layout_of(file: rasterio.DatasetReader) -> Layout | None:
@@ -114,4 +122,4 @@ def layout_of(file: rasterio.DatasetReader) -> Layout | None:
     )  # fmt: skip
 
 
-__all__ = ["PAGE", "Layout", "layout_of"]
+__all__ = ["PAGE", "VERSION", "Layout", "layout_of"]

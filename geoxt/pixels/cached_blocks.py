@@ -43,7 +43,7 @@ TOUCH = 60.0
 """Seconds between two updates of an entry's time of use."""
 
 
-class _Planes(RawBlocks):
+class Planes(RawBlocks):
     """Planes of one data type in the blocks of an entry."""
 
     def __init__(self, descriptor: int, layout: Layout, dtype: str, first: int) -> None:
@@ -90,8 +90,8 @@ class CachedBlocks:
     ) -> None:
         self._file, self._descriptor, self._layout, self._cache = file, descriptor, layout, cache
         self._path, self._trusted, self._compressed = path, trusted, compressed
-        self._values = _Planes(descriptor, layout, layout.dtype, 0)
-        self._mask = _Planes(descriptor, layout, "uint8", layout.count)
+        self._values = Planes(descriptor, layout, layout.dtype, 0)
+        self._mask = Planes(descriptor, layout, "uint8", layout.count)
         self._present = np.zeros(layout.grid, bool)
         self._complete: dict[tuple[int, ...], set[tuple[int, int]]] = {}  # blocks whose planes (the key) are stored
         self._used = time.monotonic()
@@ -233,8 +233,8 @@ class CachedBlocks:
         block = np.zeros(self._layout.block, pixels.dtype)
         block[: pixels.shape[0], : pixels.shape[1]] = pixels
         data = block.tobytes()
-        _write_all(self._descriptor, data, self._layout.offset(down, across, plane))
-        _write_all(self._descriptor, struct.pack("=I", checksum(data)), self._layout.state_offset(down, across, plane))
+        write_all(self._descriptor, data, self._layout.offset(down, across, plane))
+        write_all(self._descriptor, struct.pack("=I", checksum(data)), self._layout.state_offset(down, across, plane))
         self._present[down, across, plane] = True
 
     def _touch(self) -> None:
@@ -246,9 +246,9 @@ class CachedBlocks:
                 os.utime(self._path)
 
 
-def checksum(data: bytes) -> int:
+def checksum(data: bytes, start: int = 0) -> int:
     """Return the CRC-32 of bytes, with 0, which marks an absent block, replaced by 1."""
-    return zlib.crc32(data) or 1
+    return zlib.crc32(data, start) or 1
 
 
 def open_blocks(
@@ -277,19 +277,33 @@ def open_blocks(
     layout = layout_of(file)
     if layout is None:
         return None
+    path = entry_path(cache, source, layout)
+    entry = try_entry(path, layout, str(source[0]), cache)
+    if entry is None:
+        return None
+    descriptor, trusted = entry
+    return CachedBlocks(file, descriptor, layout, cache, path, trusted=trusted, compressed=compressed)
+
+
+def entry_path(cache: BlockCache, source: Sequence[Any], layout: Layout) -> Path:
+    """Return the path of the entry of a source."""
     key = hashlib.sha256(json.dumps([*source, _identity(layout)], default=str).encode()).hexdigest()
-    path = Path(cache.folder) / key[:2] / f"{key}{SUFFIX}"
+    return Path(cache.folder) / key[:2] / f"{key}{SUFFIX}"
+
+
+def _identity(layout: Layout) -> list[Any]:
+    fields = [layout.shape, layout.block, layout.dtype, layout.count, layout.mask]
+    return [*fields, layout.objects] if layout.objects else fields
+
+
+def try_entry(path: Path, layout: Layout, source: str, cache: BlockCache) -> tuple[int, bool] | None:
+    """Open an entry as `_open_entry`; if that fails, disable the cache with one warning, and return `None`."""
     try:
-        descriptor, trusted = _open_entry(path, layout, str(source[0]))
+        return _open_entry(path, layout, source)
     except OSError as error:
         if error.errno not in {errno.EMFILE, errno.ENFILE}:  # a want of descriptors passes
             budget_of(cache).disable(error)
         return None
-    return CachedBlocks(file, descriptor, layout, cache, path, trusted=trusted, compressed=compressed)
-
-
-def _identity(layout: Layout) -> list[Any]:
-    return [layout.shape, layout.block, layout.dtype, layout.count, layout.mask]
 
 
 def _open_entry(path: Path, layout: Layout, source: str) -> tuple[int, bool]:
@@ -328,7 +342,8 @@ def _create_entry(path: Path, layout: Layout, source: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+def write_all(descriptor: int, data: bytes, offset: int) -> None:
+    """Write bytes at a position of an entry."""
     written = os.pwrite(descriptor, data, offset)
     while written < len(data):
         written += os.pwrite(descriptor, data[written:], offset + written)
@@ -343,4 +358,4 @@ def boot() -> str:
         return ""
 
 
-__all__ = ["CachedBlocks", "open_blocks"]
+__all__ = ["CachedBlocks", "Planes", "checksum", "entry_path", "open_blocks", "try_entry", "write_all"]

@@ -95,4 +95,4 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-__all__ = ["ChunkCache", "chunk_cache"]
+__all__ = ["ChunkCache", "Decode", "chunk_cache"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 
-from geoxt.pixels.chunk_cache import chunk_cache
+from geoxt.pixels.chunk_cache import Decode, chunk_cache
 from geoxt.types import Array
 from geoxt.windows import Window
 
@@ -49,7 +50,7 @@ class ChunkedArray(Protocol):
         """Return an identifier of a chunk's content in this process, without its position."""
 
 
-def read_planes(array: ChunkedArray, planes: Sequence[int], window: Window) -> Array:
+def read_planes(array: ChunkedArray, planes: Sequence[int], window: Window, *, load: Decode | None = None) -> Array:
     """Return planes of a window, (plane, height, width), in the byte order of the machine.
 
     Parameters
@@ -60,6 +61,8 @@ def read_planes(array: ChunkedArray, planes: Sequence[int], window: Window) -> A
         Numbers of planes, the first is 1: index along the dimensions beside y and x, in C order.
     window
         Window inside the array.
+    load
+        Returns chunks that are not in memory, by their keys and positions; by default they are read from the array.
     """
     others = tuple(a for a in range(len(array.shape)) if a not in array.axes)
     index = np.unravel_index([plane - 1 for plane in planes], [array.shape[a] for a in others]) if others else ()
@@ -79,7 +82,7 @@ def read_planes(array: ChunkedArray, planes: Sequence[int], window: Window) -> A
     order = np.argsort((*others, *array.axes))
     coords = [tuple(int((*chunk, *tile)[i]) for i in order) for chunk in positions for tile in tiles]
     keys = [(array.chunk_key(c), c) for c in coords]
-    chunks = iter(chunk_cache().load(keys, lambda absent: _read_chunks(array, others, absent)))
+    chunks = iter(chunk_cache().load(keys, load or partial(_load, array, others)))
     out = np.empty((len(planes), *window.shape), array.dtype.newbyteorder("="))
     for members in positions.values():
         for row, col in tiles:
@@ -93,16 +96,23 @@ def read_planes(array: ChunkedArray, planes: Sequence[int], window: Window) -> A
     return out
 
 
-def _read_chunks(array: ChunkedArray, others: tuple[int, ...], keys: list[Hashable]) -> Mapping[Hashable, Array]:
-    """Read chunks, adjacent ones in one call."""
+def _load(array: ChunkedArray, others: tuple[int, ...], keys: list[Hashable]) -> Mapping[Hashable, Array]:
     by_coords: dict[Coords, Any] = {key[1]: key for key in keys}  # type: ignore[index]
-    boxes = _boxes(list(by_coords), others)
+    return {by_coords[coords]: pixels for coords, pixels in read_chunks(array, others, list(by_coords)).items()}
+
+
+def read_chunks(array: ChunkedArray, others: tuple[int, ...], chunks: list[Coords]) -> dict[Coords, Array]:
+    """Read chunks at positions, adjacent ones in one call; y and x are their last dimensions.
+
+    `others` are the dimensions beside y and x.
+    """
+    boxes = _boxes(chunks, others)
     if array.concurrent and len(boxes) > 1:
         with ThreadPoolExecutor(min(len(boxes), THREADS)) as pool:
             parts = list(pool.map(lambda box: _read_box(array, *box), boxes))
     else:
         parts = [_read_box(array, *box) for box in boxes]
-    return {by_coords[coords]: pixels for part in parts for coords, pixels in part.items()}
+    return {coords: pixels for part in parts for coords, pixels in part.items()}
 
 
 def _read_box(array: ChunkedArray, first: Coords, last: Coords) -> dict[Coords, Array]:
@@ -139,4 +149,4 @@ def _is_box(coords: list[tuple[int, ...]]) -> bool:
     return prod((np.ptp(coords, axis=0) + 1).tolist()) == len(coords)
 
 
-__all__ = ["ChunkedArray", "read_planes"]
+__all__ = ["ChunkedArray", "read_chunks", "read_planes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,11 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CatalogError, GeoxtError, ReadError
 from geoxt.pixels import remote
+from geoxt.pixels.cached_chunks import CachedChunks, open_chunks
 from geoxt.pixels.chunk_cache import chunk_cache
 from geoxt.pixels.chunked_planes import read_planes
 from geoxt.pixels.credentials import redact_url
+from geoxt.pixels.object_versions import object_versions
 from geoxt.pixels.zarr_store import METADATA, StoreAddress, metadata_hash
 from geoxt.types import Array
 from geoxt.windows import Window
@@ -72,6 +75,9 @@ class ZarrArray:
         """
         if not self.address.remote:
             return lambda: (self.read(planes, window, level=level), None)
+        opened = _open_arrays.get(_array_key(self.address, self._level(level)))
+        if opened is not None and (values := opened.read_stored(planes, window)) is not None:
+            return lambda: (values, None)
         future = remote.submit(lambda: self.read(planes, window, level=level))
         return lambda: (future.result(), None)
 
@@ -99,7 +105,7 @@ class ZarrArray:
         CatalogError
             If the array was replaced by another one since the layer was opened.
         """
-        stored = self.levels[0 if level is None else level + 1]
+        stored = self._level(level)
         try:
             return self._read_planes(stored, planes, window)
         except GeoxtError:
@@ -110,16 +116,19 @@ class ZarrArray:
             problem = f"Cannot read {_name(self.address, stored.path)}, {where}: {error_text(error)}."
             raise ReadError(problem, remedy="Check that the store is complete.") from error
 
+    def _level(self, level: int | None) -> ZarrLevel:
+        return self.levels[0 if level is None else level + 1]
+
     def _read_planes(self, level: ZarrLevel, planes: Sequence[int], window: Window) -> Array:
         """Read planes of a window; after an error, the URL is signed again, once, as signatures expire."""
         try:
-            return read_planes(_open_array(self.address, level), planes, window)
+            return _open_array(self.address, level).read(planes, window)
         except GeoxtError:
             raise
         except Exception:  # codecs and stores raise many classes
             if not self.address.signed:
                 raise
-            return read_planes(_open_array(self.address, level, renew=True), planes, window)
+            return _open_array(self.address, level, renew=True).read(planes, window)
 
 
 def error_text(error: BaseException) -> str:
@@ -142,7 +151,9 @@ class _OpenArray:
         self.axes, self.concurrent = level.axes, address.remote
         self._files = self._metadata_files(address.folder, level.path)
         self.stats = self._stat_metadata()
-        self._array: Any = zarr.open_array(address.open(), path=level.path, mode="r")
+        store = address.open()
+        versions = object_versions(store, address)
+        self._array: Any = zarr.open_array(store, path=level.path, mode="r")
         if metadata_hash(self._array.metadata) != level.metadata:
             problem = f"Cannot read {_name(address, level.path)}: it was replaced since the layer was opened."
             raise CatalogError(problem, remedy="Open the layer again.")
@@ -150,7 +161,27 @@ class _OpenArray:
         # The address of a Store in memory may be that of a former one: hence a number for each that is opened.
         self._key = (address.identity if isinstance(address.store, str) else next(_numbers), level.path)
         self.chunks = tuple(self._array.chunks)
-        self._file_chunks = tuple(self._array.shards or self._array.chunks)
+        self.object_chunks = tuple(self._array.shards or self._array.chunks)
+        self._cached: CachedChunks | None = None
+        if versions is not None and address.block_cache is not None:
+            name, *servers = address.cache_key()
+            source = [name, level.path, level.metadata, *servers]
+            self._cached = open_chunks(self, versions, address.block_cache, source)
+
+    def read(self, planes: Sequence[int], window: Window) -> Array:
+        """Return planes of a window."""
+        values = self.read_stored(planes, window)
+        if values is not None:
+            return values
+        return read_planes(self, planes, window, load=None if self._cached is None else self._cached.load)
+
+    def read_stored(self, planes: Sequence[int], window: Window) -> Array | None:
+        """Return planes of a window from the block cache, without a request; `None` if it lacks a chunk."""
+        return None if self._cached is None else self._cached.read(planes, window)
+
+    def object_key(self, coords: tuple[int, ...]) -> str:
+        """Return the path of an object, which is a chunk or a shard, in the store."""
+        return f"{self._level.path}/{self._array.metadata.encode_chunk_key(coords)}".lstrip("/")
 
     @staticmethod
     def _metadata_files(folder: str | None, path: str) -> tuple[str, ...]:
@@ -171,9 +202,9 @@ class _OpenArray:
         """Return the address, with size and times of a local chunk's file: after a change, it is decoded again."""
         if self._folder is None:
             return self._key
-        units = zip(coords, self.chunks, self._file_chunks, strict=True)
-        key = self._array.metadata.encode_chunk_key(tuple(c * n // unit for c, n, unit in units))
-        return *self._key, _stat(f"{self._folder}/{self._level.path}/{key}")
+        units = zip(coords, self.chunks, self.object_chunks, strict=True)
+        key = self.object_key(tuple(c * n // unit for c, n, unit in units))
+        return *self._key, _stat(f"{self._folder}/{key}")
 
 
 def _stat(path: str) -> tuple[int, int, int] | None:
@@ -186,6 +217,7 @@ def _stat(path: str) -> tuple[int, int, int] | None:
 
 _numbers = itertools.count()
 _open_arrays: dict[tuple[Any, ...], _OpenArray] = {}
+_opening: dict[tuple[Any, ...], threading.Lock] = {}
 
 
 def _store_key(address: StoreAddress) -> tuple[Any, ...]:
@@ -203,13 +235,22 @@ def forget_store(address: StoreAddress) -> None:
 
 def _open_array(address: StoreAddress, level: ZarrLevel, *, renew: bool = False) -> _OpenArray:
     """Return an array that this process has open; opened again on demand, and if its metadata changed."""
-    key = (*_store_key(address), level, os.getpid())
+    key = _array_key(address, level)
     array = _open_arrays.get(key)
-    if array is None or renew or not array.is_current():
+    if array is not None and not renew and array.is_current():
+        return array
+    with _opening.setdefault(key, threading.Lock()):
+        other = _open_arrays.get(key)
+        if other is not None and other is not array and other.is_current():  # another thread opened it
+            return other
         while len(_open_arrays) >= MAX_OPEN:
             _open_arrays.pop(next(iter(_open_arrays)), None)
         array = _open_arrays[key] = _OpenArray(address, level)
     return array
+
+
+def _array_key(address: StoreAddress, level: ZarrLevel) -> tuple[Any, ...]:
+    return *_store_key(address), address.block_cache, level, os.getpid()
 
 
 __all__ = ["ZarrArray", "ZarrLevel", "error_text", "forget_store"]

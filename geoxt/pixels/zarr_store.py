@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoxt.errors import InputError, ReadError, optional_import
+from geoxt.pixels.block_cache import BlockCache
 from geoxt.pixels.credentials import SECRET, Credentials, redact_url
 from geoxt.pixels.object_requests import TRUE
 from geoxt.pixels.remote import is_remote
@@ -70,6 +71,18 @@ class StoreAddress:
     def remote(self) -> bool:
         """Whether chunks are read over a network."""
         return is_remote(self.store) if isinstance(self.store, str) else type(self.store).__name__ in _REMOTE
+
+    @property
+    def block_cache(self) -> BlockCache | None:
+        """Cache of decoded chunks of a remote store, or `None`."""
+        remote = isinstance(self.store, str) and is_remote(self.store)
+        return self.credentials.cache if remote and self.credentials is not None else None
+
+    def cache_key(self) -> list[str | None]:
+        """Return the address without a query, which may be a signature, and what leads to another server."""
+        credentials = self.credentials or Credentials()
+        servers = ("AWS_S3_ENDPOINT", "AZURE_STORAGE_ACCOUNT")
+        return [redact_url(str(self.store).partition("?")[0]), *(credentials.setting(name) for name in servers)]
 
     def open(self) -> Any:
         """Return the store, read-only.

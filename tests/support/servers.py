@@ -90,8 +90,10 @@ class VersionedFileServer(FileServer):
     """A `FileServer` with modification times, ETags and conditional requests (RFC 9110), as servers of rasters have."""
 
     async def answer(self, request: Request) -> Answer | None:
-        """Return 412 for a file that does not fulfil the condition of a request."""
+        """Return 412, or 304, for a file that does not fulfil the condition of a request."""
         path = self._folder / request.path.split("?")[0].strip("/")
+        if path.is_file() and request.headers.get("if-none-match", "") == self._headers(path).get("etag"):
+            return Answer(status=304, headers=self._headers(path))
         etag, since = request.headers.get("if-match"), request.headers.get("if-unmodified-since")
         if path.is_file() and (etag or since):
             changed = since is not None and parsedate_to_datetime(since).timestamp() < int(path.stat().st_mtime)

@@ -21,6 +21,7 @@ from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.options import ZarrOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
+from geoxt.pixels.block_cache import SomeCache
 from geoxt.pixels.credentials import Sign, make_credentials
 from geoxt.pixels.zarr_array import forget_store
 from geoxt.pixels.zarr_store import store_version
@@ -57,6 +58,7 @@ def open_zarr(
     sign: Sign | None = None,
     env: Mapping[str, object] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    cache: SomeCache = None,
     name: str | None = None,
 ) -> xr.DataArray | xr.DataTree:
     """Open a Zarr store as a lazy layer.
@@ -126,6 +128,10 @@ def open_zarr(
         enclosing `rasterio.Env` and the environment.
     storage_options
         Options of fsspec for a URL, in place of `env`. Without them, a URL is opened by obstore if it is installed.
+    cache
+        Folder on a local disk for a cache of decoded chunks of a remote store; see `open_cogs`. Each process compares
+        the version of a cached chunk or shard with the server's once, by one request. Chunks without a version, and
+        those of stores that obstore does not open, are read without the cache, with one warning.
     name
         Name of the layer.
 
@@ -136,11 +142,6 @@ def open_zarr(
         Dask-backed, in the stored data type unless rescaled; see `open_cogs` for `attrs`.
     xarray.DataTree
         For `crs="native"`: a child per CRS with the layer as a Dataset.
-
-    Notes
-    -----
-    There is no `cache`: the cache of decoded blocks of `open_cogs` holds raster files only.
-    `geoxt.pack` stores the samples of a remote store on a local disk.
 
     Raises
     ------
@@ -170,7 +171,8 @@ def open_zarr(
     stated = store_of(store)
     group = "/".join(part.strip("/") for part in (stated.group, group) if part) or None
     options = storage_options if storage_options is not None else stated.options
-    address, group = address_of(stated.store, group, options, make_credentials(sign, env, cache=False))
+    credentials = make_credentials(sign, env, cache)
+    address, group = address_of(stated.store, group, options, credentials)
     source_crs = source_crs if source_crs is not None else stated.crs
     opened = open_pyramids(address, group, names)
     every = [band for p in opened for band in bands_of(p.variable, select or {})]
@@ -186,7 +188,7 @@ def open_zarr(
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors,
-        name=name or (product.name if product else None),
+        name=name or (product.name if product else None), credentials=credentials if address.block_cache else None,
     )  # fmt: skip
     return assemble_cube(every, lambda v: locate(address, pyramids[id(v)], source_crs, version), request, placement)
 
