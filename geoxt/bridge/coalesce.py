@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 from geoxt.windows import Window
 
-MAX_WINDOWS = 8
-"""Windows of one read: larger rectangles do not fit the CPU cache, and leave threads without work."""
+MAX_WINDOWS = 16
+"""Windows of one read: larger rectangles do not fit the CPU cache."""
+MIN_WINDOWS = 8
+"""Windows of one read if more threads than reads are left: smaller rectangles have more pixels at their edges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,17 @@ def coalesce(windows: Sequence[Window], *, max_windows: int = MAX_WINDOWS) -> li
         else:
             reads[-1] = joined
     return reads
+
+
+def windows_per_read(count: int, threads: int) -> int:
+    """Return the maximum of windows per read for which each thread has a read of a batch.
+
+    Examples
+    --------
+    >>> windows_per_read(32, 1), windows_per_read(32, 2), windows_per_read(32, 16)
+    (16, 16, 8)
+    """
+    return min(max(count // threads, MIN_WINDOWS), MAX_WINDOWS)
 
 
 def _extend_read(read: CoalescedRead, window: Window) -> CoalescedRead | None:

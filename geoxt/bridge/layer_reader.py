@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
-from torch.utils.data import get_worker_info
 
 from geoxt.alignment.label_roles import as_labels
 from geoxt.bridge.coalesce import CoalescedRead
-from geoxt.bridge.recent_parts import Part, RecentParts, of_local_files
+from geoxt.bridge.recent_parts import RecentParts, of_local_files
+from geoxt.bridge.shared_parts import Part
 from geoxt.crs import crs_name
 from geoxt.errors import GridError
 from geoxt.grid import grid_of
@@ -61,6 +61,11 @@ class LayerReader:
         shape = self.shape(window)
         return shape[: -3 if "band" in self.view.dims else -2] + shape[-2:]
 
+    def row_bytes(self, window: Window) -> int:
+        """Return the bytes of the pixels of two rows of windows over the width of the layer."""
+        steps, bands, _, width = self.view.shape
+        return 2 * steps * bands * window.height * width * self.dtype.itemsize
+
     def read(self, coalesced: CoalescedRead, values: Array, valid: Array) -> None:
         """Read neighbouring windows of a batch at once.
 
@@ -75,16 +80,19 @@ class LayerReader:
             Output (window, …) of bool, each window by `valid_shape`.
         """
         window = coalesced.window if self.time_dim == "time" else replace(coalesced.window, time=None)
-        if self.recent is not None and len(coalesced.offsets) > 1 and not _among_workers():
-            parts = self.recent.read(self.view, window, self.dtype)
+        if self.recent is None or len(coalesced.offsets) == 1:
+            self._copy([Part(window, *self.view.read(window, dtype=self.dtype))], coalesced, values, valid)
         else:
-            parts = [Part(window, *self.view.read(window, dtype=self.dtype))]
+            self.recent.read(self.view, window, self.dtype, lambda parts: self._copy(parts, coalesced, values, valid))
+
+    def _copy(self, parts: list[Part], coalesced: CoalescedRead, values: Array, valid: Array) -> None:
+        """Copy the parts of a read to its windows."""
         batch_part = slice(coalesced.start, coalesced.start + len(coalesced.offsets))
         length, bands = parts[0].values.shape[:2]
         if self.time_dim and length < values.shape[1]:
             values[batch_part, length:] = self.view.source.fill
             valid[batch_part, length:] = False
-        width = values.shape[-1]
+        window, width = coalesced.window, values.shape[-1]
         windows = [Window(window.row, window.col + left, window.height, width) for left in coalesced.offsets]
         for part in parts:
             for index, target in enumerate(windows, coalesced.start):
@@ -95,12 +103,6 @@ class LayerReader:
                     out_valid = valid[index][:length] if self.time_dim else valid[index]
                     out.reshape(length, bands, *target.shape)[..., rows, cols] = crop.values
                     out_valid.reshape(length, *target.shape)[..., rows, cols] = _over_bands(crop.valid)
-
-
-def _among_workers() -> bool:
-    """Return whether this is one of several worker processes: rows of windows are seldom read by one of them."""
-    worker = get_worker_info()
-    return worker is not None and worker.num_workers > 1
 
 
 def _over_bands(valid: Mask) -> Any:

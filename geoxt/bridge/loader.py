@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack
 
 import torch
+from torch import multiprocessing
 from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_worker_info
 
 from geoxt.bridge.batch_sampler import FixedBatchSampler, WindowBatchSampler
@@ -88,6 +89,8 @@ class Loader(DataLoader[Any]):
     dataset: _BatchDataset
     ring: Ring | None = None
     """Shared memory of the workers while no iterator uses it."""
+    shares_parts: bool = False
+    """Whether the workers share pixels of rows that overlap, or there was not enough memory."""
     to_device: DeviceBatches | None = None
     """Copies batches to a device."""
 
@@ -127,6 +130,10 @@ class Loader(DataLoader[Any]):
                 ring = Ring(slots, self.dataset.slot_bytes(self.sampler))
         self.dataset.ring = ring
         self.ring = None  # a second iterator at the same time gets memory of its own
+        if self.num_workers > 1 and not self.shares_parts:
+            self.shares_parts = True
+            with suppress(OSError):  # not enough memory: each worker reads all rows
+                self.dataset.samples.share_parts((self.multiprocessing_context or multiprocessing).Lock())
         return self._receive(start_workers(super().__iter__, self.num_workers), ring)
 
     def _finish(self, batches: Iterator[Sample]) -> Iterator[Any]:

@@ -197,6 +197,9 @@ class PackDataset(WindowDataset):
         sizes += [count * prod(self._arrays[name + VALID].shape[1:]) for name in self._layers]
         return sum(-(-size // ALIGN) * ALIGN for size in sizes)
 
+    def share_parts(self, lock: Any) -> None:
+        """Share nothing: samples are stored one by one."""
+
     def _require(self, window: Window) -> None:
         if window not in self._position:
             raise GridError(f"Cannot read {window}: the pack has no such sample.",

@@ -12,7 +12,7 @@ import torch
 from odc.geo.geobox import GeoBox
 
 from geoxt.bridge.buffer_pool import BufferPool
-from geoxt.bridge.coalesce import CoalescedRead, coalesce
+from geoxt.bridge.coalesce import MAX_WINDOWS, CoalescedRead, coalesce
 from geoxt.bridge.layer_reader import LayerReader, NodeReader
 from geoxt.bridge.shared_memory import ALIGN, Slot
 from geoxt.crs import crs_text
@@ -37,6 +37,7 @@ def read_batch(
     *,
     map_reads: MapWindows = map,
     buffers: BufferPool | Slot | None = None,
+    max_windows: int = MAX_WINDOWS,
 ) -> Sample:
     """Read windows of equal size into one batch.
 
@@ -51,6 +52,8 @@ def read_batch(
         Maps a function over the reads, such as the `map` of a thread pool.
     buffers
         Allocates the memory of the tensors. By default new arrays.
+    max_windows
+        Neighbouring windows that are read as one rectangle, at most.
 
     Returns
     -------
@@ -75,7 +78,8 @@ def read_batch(
 
     # A scene that cannot be read turns a whole coalesced read into nodata if errors="nodata": read windows one by one.
     strict = all(getattr(layer.view.source, "errors", "raise") == "raise" for layer in _all_layers(nodes))
-    _read_unchanged(nodes, coalesce(windows) if strict else coalesce(windows, max_windows=1), values, valid, map_reads)
+    reads = coalesce(windows, max_windows=max_windows if strict else 1)
+    _read_unchanged(nodes, reads, values, valid, map_reads)
     batch: Sample = {}
     for name in layouts:
         batch[name] = torch.from_numpy(values[name])

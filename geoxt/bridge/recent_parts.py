@@ -6,44 +6,22 @@ A window read alone equals that part of any larger window, bit for bit, so it ca
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
-from geoxt.pixels.file_version import BatchVersions, FileVersion, this_batch, used_versions
+from geoxt.bridge.shared_parts import Part, SharedParts
+from geoxt.pixels.file_version import this_batch, used_versions
 from geoxt.source import Mosaic, View
-from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
 LIMIT = 128 * 2**20
 """Bytes of values kept per layer and process: a row of a grid sampler."""
 MAX_READS = 2
 """Parts of a window that are read anew; if there are more, the window is read as a whole."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """Pixels of a window."""
-
-    window: Window
-    values: Array
-    """(time, band, height, width)"""
-    valid: Mask
-    """Valid mask of the same shape."""
-    versions: tuple[FileVersion, ...] = ()
-    """Versions of the files."""
-
-    def crop(self, window: Window) -> Part:
-        """Return the pixels of a window inside this one, without a copy."""
-        rows, cols = window.within(self.window)
-        return Part(window, self.values[..., rows, cols], self.valid[..., rows, cols])
-
-    def is_current(self, batch: BatchVersions) -> bool:
-        """Return whether no file changed before it was read for a batch."""
-        return all(batch.is_current(version) for version in self.versions)
 
 
 class RecentParts:
@@ -57,21 +35,31 @@ class RecentParts:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit, self._size = limit, 0
-        self._parts: deque[Part] = deque()
+        self._parts: deque[tuple[int, int, int, int, Part]] = deque()
+        """First and last row and column, and the part."""
         self._lock = Lock()
+        self._shared: tuple[SharedParts, int] | None = None
 
-    def __reduce__(self) -> tuple[type[RecentParts], tuple[int]]:
-        return RecentParts, (self._limit,)
+    def __reduce__(self) -> tuple[Callable[..., RecentParts], tuple[Any, ...]]:
+        return _empty, (self._limit, self._shared)
 
-    def read(self, view: View, window: Window, dtype: np.dtype[Any]) -> list[Part]:
-        """Return the parts of a window, in the order of a mosaic without overlaps; only missing ones are read."""
-        batch = this_batch()
+    def share(self, parts: SharedParts, layer: int) -> None:
+        """Let worker processes share the parts of this layer, the one with a given number."""
+        self._shared = parts, layer
+
+    def read(self, view: View, window: Window, dtype: np.dtype[Any], use: Callable[[list[Part]], None]) -> None:
+        """Read the missing parts of a window, and call `use` with all its parts, which do not overlap.
+
+        Workers that share their parts call it again if a part was overwritten while it was used.
+        """
+        batch, shared = this_batch(), None
+        if batch is not None and _among_workers():
+            batch, shared = (None, None) if self._shared is None else (batch, self._shared)
         if batch is None:
-            return [Part(window, *view.read(window, dtype=dtype))]
-        with self._lock:
-            same = [part for part in self._parts if part.window.time == window.time and part.values.dtype == dtype]
-        near = [part for part in reversed(same) if part.window.intersect(window) is not None]
-        parts, gaps = cover(window, (part for part in near if part.is_current(batch)))
+            use([Part(window, *view.read(window, dtype=dtype))])
+            return
+        near = self._find(window) if shared is None else shared[0].find(shared[1], window)
+        parts, gaps = cover(window, (p for p in near if p.values.dtype == dtype and p.is_current(batch)))
         if len(gaps) > MAX_READS:
             parts, gaps = [], [window]
         for gap in gaps:
@@ -80,15 +68,40 @@ class RecentParts:
             versions = tuple(version for version in used if version is not None)
             parts.append(Part(gap, values, valid, versions))
             if len(versions) == len(used):
-                self._keep(parts[-1])
-        return parts
+                self._keep(parts[-1]) if shared is None else shared[0].add(shared[1], parts[-1])
+        use(parts)
+        if shared is not None and not shared[0].holds(parts):
+            use([Part(window, *view.read(window, dtype=dtype))])
+
+    def _find(self, window: Window) -> list[Part]:
+        """Return the parts of this process that overlap a window, the newest first."""
+        (row, col), (bottom, right), time = (window.row, window.col), window.stop, window.time
+        with self._lock:
+            return [
+                part
+                for top, left, down, across, part in reversed(self._parts)
+                if top < bottom and down > row and left < right and across > col and part.window.time == time
+            ]
 
     def _keep(self, part: Part) -> None:
         with self._lock:
-            self._parts.append(part)
+            self._parts.append((part.window.row, part.window.col, *part.window.stop, part))
             self._size += part.values.nbytes
             while self._size > self._limit:
-                self._size -= self._parts.popleft().values.nbytes
+                self._size -= self._parts.popleft()[-1].values.nbytes
+
+
+def _empty(limit: int, shared: tuple[SharedParts | None, int] | None) -> RecentParts:
+    parts = RecentParts(limit)
+    if shared is not None and shared[0] is not None:
+        parts.share(shared[0], shared[1])
+    return parts
+
+
+def _among_workers() -> bool:
+    """Return whether this is one of several worker processes, which seldom read neighbouring rows of windows."""
+    worker = get_worker_info()
+    return worker is not None and worker.num_workers > 1
 
 
 def cover(window: Window, parts: Iterable[Part]) -> tuple[list[Part], list[Window]]:

@@ -14,9 +14,11 @@ from dask.system import CPU_COUNT
 from torch.utils.data import Dataset
 
 from geoxt.bridge.buffer_pool import BufferPool
+from geoxt.bridge.coalesce import coalesce, windows_per_read
 from geoxt.bridge.layer_reader import NodeReader, TensorDtype, readers_of
 from geoxt.bridge.read_batch import MapWindows, Sample, batch_bytes, read_batch, sample_at
 from geoxt.bridge.shared_memory import Slot
+from geoxt.bridge.shared_parts import SharedParts
 from geoxt.crs import crs_name
 from geoxt.errors import GridError
 from geoxt.pixels.remote import WINDOWS
@@ -26,6 +28,8 @@ from geoxt.trees import SomeData
 from geoxt.windows import Window
 
 Transform = Callable[[Sample], Sample]
+LIMIT = 256 * 2**20
+"""Bytes of the pixels that worker processes share."""
 
 
 class WindowDataset(Dataset[Sample]):
@@ -113,7 +117,14 @@ class WindowDataset(Dataset[Sample]):
         windows = [self._window(index) for index in indices]
         for window in windows:
             self._require_node(window)
-        return read_batch(self.nodes, windows, map_reads=self._map_reads(), buffers=buffers or self._buffers)
+        threads = self._thread_count()
+        return read_batch(
+            self.nodes,
+            windows,
+            map_reads=self._map_reads(threads),
+            buffers=buffers or self._buffers,
+            max_windows=windows_per_read(len(windows), threads),
+        )
 
     def batch_bytes(self, window: Window, count: int) -> int:
         """Return the bytes of a batch of windows of equal shape, each array rounded up to whole cache lines."""
@@ -136,6 +147,28 @@ class WindowDataset(Dataset[Sample]):
             for node, reader in self.nodes.items()
         }
         return former
+
+    def share_parts(self, lock: Any) -> None:
+        """Let several worker processes share the pixels of rows of windows that overlap.
+
+        Parameters
+        ----------
+        lock
+            Lock of the workers' multiprocessing context.
+
+        Raises
+        ------
+        OSError
+            If there is not enough memory.
+        """
+        layers = [layer for reader in self.nodes.values() for layer in reader.layers.values() if layer.recent]
+        first = [self.windows[index] for index in range(min(len(self.windows), 2))]
+        if not layers or len(first) < 2 or len(coalesce(first)) > 1:
+            return  # windows are not read together with their neighbours
+        parts = SharedParts(min(sum(layer.row_bytes(first[0]) for layer in layers), LIMIT), lock)
+        for number, layer in enumerate(layers):
+            if layer.recent is not None:
+                layer.recent.share(parts, number)
 
     def kind(self, window: Window) -> Hashable:
         """Return a value that is equal for windows that can share a batch: name, shape and dtype of each layer.
@@ -169,17 +202,20 @@ class WindowDataset(Dataset[Sample]):
     def _equally_long(self, name: str) -> bool:
         return len({reader.layers[name].view.shape[0] for reader in self.nodes.values()}) == 1
 
-    def _map_reads(self) -> MapWindows:
+    def _thread_count(self) -> int:
+        """Return the number of threads that read."""
+        if self.threads is not None:
+            return max(self.threads, 1)
+        if any(layer.view.remote for reader in self.nodes.values() for layer in reader.layers.values()):
+            return WINDOWS  # these threads wait for servers, not for cores
+        return 1 if torch.utils.data.get_worker_info() is not None else CPU_COUNT
+
+    def _map_reads(self, threads: int) -> MapWindows:
         """Return the `map` of this process's thread pool, or the built-in."""
-        count = self.threads
-        if count is None:
-            count = 1 if torch.utils.data.get_worker_info() is not None else CPU_COUNT
-            if any(layer.view.remote for reader in self.nodes.values() for layer in reader.layers.values()):
-                count = WINDOWS  # these threads wait for servers, not for cores
-        if count <= 1:
+        if threads == 1:
             return map
         if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
-            self._pool = os.getpid(), ThreadPoolExecutor(count, "geoxt-read")
+            self._pool = os.getpid(), ThreadPoolExecutor(threads, "geoxt-read")
         return self._pool[1].map
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoxt.bridge import layer_reader, recent_parts
+from geoxt.bridge import recent_parts
 from geoxt.bridge.layer_reader import readers_of
 from geoxt.bridge.read_batch import read_batch
 from geoxt.bridge.recent_parts import RecentParts, cover, of_local_files
@@ -68,7 +68,7 @@ def test_overlapping_rows_are_read_once(path, monkeypatch):
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_one_of_several_workers_reads_rows_again(path, monkeypatch, num_workers):
     worker = SimpleNamespace(num_workers=num_workers)
-    monkeypatch.setattr(layer_reader, "get_worker_info", lambda: worker)
+    monkeypatch.setattr(recent_parts, "get_worker_info", lambda: worker)
     nodes, windows = readers_of(open_cogs(path)), reads(monkeypatch)
     for row in (0, 10):
         read_batch(nodes, [Window(row, col, 20, 20) for col in (0, 10, 20)])
@@ -98,17 +98,19 @@ def test_the_oldest_parts_are_removed_beyond_the_limit(path):
     recent = RecentParts(limit=3 * part_bytes)
     with BatchVersions():
         for row in range(0, 50, 10):
-            recent.read(view, Window(row, 0, 10, 90), dtype)
-    assert [part.window.row for part in recent._parts] == [20, 30, 40]
+            recent.read(view, Window(row, 0, 10, 90), dtype, len)
+    assert [part.window.row for *_, part in recent._parts] == [20, 30, 40]
     assert recent._size == 3 * part_bytes
     assert len(pickle.loads(pickle.dumps(recent))._parts) == 0
 
 
-def test_parts_of_another_dtype_or_time_are_not_used(path):
-    view, recent, window = view_of(open_cogs(path)), RecentParts(), Window(0, 0, 10, 90)
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_parts_of_another_dtype_are_not_used(path, dtype):
+    view, recent, window, parts = view_of(open_cogs(path)), RecentParts(), Window(0, 0, 10, 90), []
     with BatchVersions():
-        assert recent.read(view, window, np.dtype("float32"))[0].values.dtype == "float32"
-        assert recent.read(view, window, np.dtype("int32"))[0].values.dtype == "int32"
+        recent.read(view, window, np.dtype("float32"), len)
+        recent.read(view, window, np.dtype(dtype), parts.extend)
+    assert [part.values.dtype for part in parts] == [dtype]
 
 
 def test_layers_whose_changes_are_not_noticed_are_read_again(path):
@@ -122,8 +124,10 @@ def test_a_window_in_many_pieces_is_read_as_a_whole(path, monkeypatch):
     view, recent, dtype = view_of(open_cogs(path)), RecentParts(), np.dtype("float32")
     with BatchVersions():
         for window in (Window(10, 10, 5, 5), Window(30, 30, 5, 5)):
-            recent.read(view, window, dtype)
-        assert [part.window for part in recent.read(view, Window(0, 0, 50, 50), dtype)] == [Window(0, 0, 50, 50)]
+            recent.read(view, window, dtype, len)
+        parts = []
+        recent.read(view, Window(0, 0, 50, 50), dtype, parts.extend)
+    assert [part.window for part in parts] == [Window(0, 0, 50, 50)]
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 9)] * 2, *[st.integers(1, 9)] * 2), max_size=5))

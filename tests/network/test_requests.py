@@ -129,6 +129,6 @@ def test_windows_of_a_remote_layer_are_read_concurrently(proxy, address, rasters
     served, local = open_cogs(address("red.tif")), open_cogs(rasters / "red.tif")
     assert (view_of(served).remote, view_of(local).remote) == (True, False)
     window = [Window(0, 0, 9, 9)]
-    assert geoxt.bridge.to_torch(served, window)._map_reads().__self__._max_workers == remote.WINDOWS
-    reads = geoxt.bridge.to_torch(served, window, threads=3)._map_reads()
+    assert geoxt.bridge.to_torch(served, window)._thread_count() == remote.WINDOWS
+    reads = geoxt.bridge.to_torch(served, window, threads=3)._map_reads(3)
     assert reads.__self__._max_workers == 3
