@@ -34,12 +34,13 @@ MODES = {
     "random": "random order, no cache",
     "second": "random order, no cache, second epoch",
     "local": "block order, no cache",
+    "local cached": "block order, first epoch, which fills the cache, 2 workers",
     "cached": "random order, second epoch from the cache",
     "remote": "random order, 50 ms of latency",
     "remote cached": "random order, 50 ms of latency, second epoch from the cache",
     "pack": "random order, from a pack",
-    "grid landsat": "grid order, scenes' grid, 2 threads",
-    "grid cdl": "grid order, crop map's grid, 2 threads",
+    "grid landsat": "grid order, scenes' grid, 2 workers",
+    "grid cdl": "grid order, crop map's grid, 2 workers",
 }
 PEERS = {
     "peer": "TorchGeo, random order, 2 workers",
@@ -48,13 +49,14 @@ PEERS = {
 }
 MODES_OF = {
     "none": ("random", "second", "pack", "grid landsat", "grid cdl"),
-    "deflate": ("gdal", "random", "local", "cached", "remote", "remote cached", "pack"),
+    "deflate": ("gdal", "random", "local", "local cached", "cached", "remote", "remote cached", "pack"),
     "zstd": ("random", "cached"),
     "lerc_zstd": ("random", "cached"),
     "zarr": ("random", "second", "remote", "remote cached"),
 }
 PEERS_OF = {"none": tuple(PEERS), "deflate": ("peer",), "zstd": (), "lerc_zstd": (), "zarr": ()}
-CACHED = {"cached", "remote cached"}
+CACHED = {"cached", "remote cached", "local cached"}
+LOCAL = {"local", "local cached"}
 LOCALITY: dict[str, Any] = {"locality": "block", "block": 2048, "buffer": 256}
 MEGABYTES = 1024
 """Decoded blocks in memory in block order; the default of GDAL, and of TorchGeo, is 5 % of the memory per process."""
@@ -94,7 +96,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def measure(folder: Path, mode: str, count: int) -> float:
-    """Return the patches per second of one epoch, in this process with two threads."""
+    """Return the patches per second of one epoch, with two threads or workers."""
     if mode.startswith("remote"):
         with served(folder) as url:
             return _epoch(folder, mode, count, url)
@@ -113,7 +115,7 @@ def _epoch(folder: Path, mode: str, count: int, url: str = "") -> float:
     if mode == "gdal":
         tiff_codecs.isal_zlib = None  # as without the extra `codecs`
     layers = open_data(folder, cache, url)
-    order = LOCALITY if mode == "local" else {}
+    order = LOCALITY if mode in LOCAL else {}
     windows = RandomSampler(layers, size=SIZE, length=count, seed=0, **order)
     if mode == "pack":
         path = folder / f"pack-{count}.zarr"
@@ -122,6 +124,9 @@ def _epoch(folder: Path, mode: str, count: int, url: str = "") -> float:
         data = geoxt.open_pack(path)
         loader = data.geoml.loader(PackSampler(data, seed=1), batch_size=BATCH)
     else:
+        if mode == "local cached":  # each worker decodes blocks, which both read from the cache
+            loader = layers.geoml.loader(windows, batch_size=BATCH, num_workers=2)
+            return rate(loader, lambda batch: len(batch["image"]), skip=2)
         loader = layers.geoml.loader(windows, batch_size=BATCH, threads=2)
         if mode in {"second", "cached", "remote cached"}:
             for _ in loader:
@@ -153,8 +158,8 @@ def run_once(folder: Path, mode: str, count: int) -> float:
     """Return the rate of a mode, or the peak memory, measured in a new process."""
     if mode.startswith("grid"):
         return run_rates(sys.executable, "geoxt", folder, mode.split()[1], "grid", count)
-    env = os.environ | ({"GDAL_CACHEMAX": str(MEGABYTES)} if mode == "local" else {})
-    count = 2 * count if mode == "local" else count  # an epoch that draws each pixel about once
+    env = os.environ | ({"GDAL_CACHEMAX": str(MEGABYTES)} if mode in LOCAL else {})
+    count = 2 * count if mode in LOCAL else count  # an epoch that draws each pixel about once
     command = [sys.executable, __file__, str(folder), "--measure", mode, "--count", str(count)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout.split()[-1])
 
@@ -169,7 +174,7 @@ def run_peer(python: str, folder: Path, mode: str, count: int) -> float:
 def run_rates(python: str, library: str, folder: Path, grid: str, sampler: str, count: int) -> float:
     """Return the rate of a library, measured by `geoxt_rates.py` or `torchgeo_rates.py`."""
     command = [python, FOLDER / f"{library}_rates.py", folder, "--into", grid, "--samplers", sampler]
-    command += ["--count", str(count)] + (["--mix", "0:2"] if library == "geoxt" else [])
+    command += ["--count", str(count), "--mix", "2:1" if library == "geoxt" else "2"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(json.loads(output.splitlines()[-1])["rate"])
 
