@@ -198,7 +198,7 @@ class PackDataset(WindowDataset):
         return sum(-(-size // ALIGN) * ALIGN for size in sizes)
 
     def share_parts(self, lock: Any) -> None:
-        """Share nothing: samples are stored one by one."""
+        """Leave each sample to one worker: samples are stored one by one."""
 
     def _require(self, window: Window) -> None:
         if window not in self._position:
