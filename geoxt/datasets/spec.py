@@ -10,7 +10,7 @@ from geoxt.datasets.assets import Asset, Columns, HDF5Array, Raster, Vector
 from geoxt.errors import InputError
 from geoxt.layers.products import Band, resolve_bands
 from geoxt.layers.products import get as get_product
-from geoxt.legend import Legend, palette
+from geoxt.legend import Legend
 from geoxt.tasks import TaskName
 from geoxt.template import Template
 
@@ -299,16 +299,26 @@ def plain_bands(names: str, *, wavelengths: tuple[float, ...] = ()) -> tuple[Ban
     )
 
 
-def classes(names: str, *, colors: tuple[str, ...] = (), first: int = 0) -> Legend:
-    """Return the legend of class names separated by newlines (or, on one line, by blanks), with codes from `first`."""
+def classes(names: str, *, colors: str = "", first: int = 0) -> Legend:
+    """Return the legend of class names separated by newlines (or, on one line, by blanks), with codes from `first`.
+
+    Parameters
+    ----------
+    names
+        Class names.
+    colors
+        Color of each class, `#rrggbb`, separated by blanks; distinct colors by default.
+    first
+        Code of the first class.
+    """
     labels = [name.strip() for name in names.strip().split("\n")] if "\n" in names.strip() else names.split()
-    return Legend(tuple(range(first, first + len(labels))), tuple(labels), colors or palette(len(labels)))
+    return Legend(tuple(range(first, first + len(labels))), tuple(labels), tuple(colors.split()))
 
 
 def coded(names: str) -> Legend:
     """Return the legend of lines of a code and a class name: `coded("10 Dense forests")`."""
     lines = [line.strip().partition(" ") for line in names.strip().split("\n")]
-    return Legend(tuple(int(code) for code, _, _ in lines), tuple(name for _, _, name in lines), palette(len(lines)))
+    return Legend(tuple(int(code) for code, _, _ in lines), tuple(name for _, _, name in lines))
 
 
 RGB = plain_bands("red green blue")

@@ -37,7 +37,7 @@ _CLASSES = classes(
     Inland waters
     Marine waters
     """,
-    colors=tuple(_COLORS.split()),
+    colors=_COLORS,
 )
 _CLASS_OF_CORINE = {
     "Continuous urban fabric": "Urban fabric",

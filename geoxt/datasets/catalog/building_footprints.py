@@ -15,6 +15,15 @@ _BUILDINGS = classes("background building")
 _SPACENET_URL = "s3://spacenet-dataset/spacenet"
 _LICENSE, _ROW, _LABELED = "CC-BY-SA-4.0", "SpaceNet 1, 2, 4, 7", {"split": ("train",)}
 
+
+def _tarball(path: str, md5: str, extract_to: str, folder: str = "") -> Archive:
+    """Return the archive at a path of the bucket, which holds a folder below `extract_to`."""
+    member = f"{extract_to}/{folder}/" if folder else f"{extract_to}/"
+    file = f"{path.rpartition('/')[2]}.tar.gz"
+    url = f"{_SPACENET_URL}/{path}.tar.gz"
+    return Archive(file=file, url=url, md5=md5, extract_to=extract_to, members=(member,))
+
+
 _RIO = "SN1_buildings/{split:train|test}"
 _RIO_FOOTPRINTS = "SN1_buildings/train/geojson/Geo_AOI_1_RIO_img{n:d}.geojson"
 
@@ -37,40 +46,35 @@ SPACENET1 = Spec(
         "instances": Vector(_RIO_FOOTPRINTS, where=_LABELED, instances=True),
     },
     archives=(
-        Archive(
-            file="SN1_buildings_train_AOI_1_Rio_3band.tar.gz",
-            url=f"{_SPACENET_URL}/SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_3band.tar.gz",
-            md5="279e334a2120ecac70439ea246174516",
-            extract_to="SN1_buildings/train",
-            members=("SN1_buildings/train/3band/",),
+        _tarball(
+            "SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_3band",
+            "279e334a2120ecac70439ea246174516",
+            "SN1_buildings/train",
+            "3band",
         ),
-        Archive(
-            file="SN1_buildings_train_AOI_1_Rio_8band.tar.gz",
-            url=f"{_SPACENET_URL}/SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_8band.tar.gz",
-            md5="6440a9eedbd7c4fe9741875135362c8c",
-            extract_to="SN1_buildings/train",
-            members=("SN1_buildings/train/8band/",),
+        _tarball(
+            "SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_8band",
+            "6440a9eedbd7c4fe9741875135362c8c",
+            "SN1_buildings/train",
+            "8band",
         ),
-        Archive(
-            file="SN1_buildings_train_AOI_1_Rio_geojson_buildings.tar.gz",
-            url=f"{_SPACENET_URL}/SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_geojson_buildings.tar.gz",
-            md5="b6e02fbd727f252ea038abe4f77a77b3",
-            extract_to="SN1_buildings/train",
-            members=("SN1_buildings/train/geojson/",),
+        _tarball(
+            "SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_geojson_buildings",
+            "b6e02fbd727f252ea038abe4f77a77b3",
+            "SN1_buildings/train",
+            "geojson",
         ),
-        Archive(
-            file="SN1_buildings_test_AOI_1_Rio_3band.tar.gz",
-            url=f"{_SPACENET_URL}/SN1_buildings/tarballs/SN1_buildings_test_AOI_1_Rio_3band.tar.gz",
-            md5="18283d78b21c239bc1831f3bf1d2c996",
-            extract_to="SN1_buildings/test",
-            members=("SN1_buildings/test/3band/",),
+        _tarball(
+            "SN1_buildings/tarballs/SN1_buildings_test_AOI_1_Rio_3band",
+            "18283d78b21c239bc1831f3bf1d2c996",
+            "SN1_buildings/test",
+            "3band",
         ),
-        Archive(
-            file="SN1_buildings_test_AOI_1_Rio_8band.tar.gz",
-            url=f"{_SPACENET_URL}/SN1_buildings/tarballs/SN1_buildings_test_AOI_1_Rio_8band.tar.gz",
-            md5="732b3a40603b76e80aac84e002e2b3e8",
-            extract_to="SN1_buildings/test",
-            members=("SN1_buildings/test/8band/",),
+        _tarball(
+            "SN1_buildings/tarballs/SN1_buildings_test_AOI_1_Rio_8band",
+            "732b3a40603b76e80aac84e002e2b3e8",
+            "SN1_buildings/test",
+            "8band",
         ),
     ),
     splits=FolderSplit(),
@@ -96,6 +100,36 @@ _ATLANTA_FOOTPRINTS = (
     "SN4_buildings/train/**/geojson/spacenet-buildings/spacenet-buildings_{easting:d}_{northing:d}.geojson"
 )
 
+_ATLANTA_CHECKSUMS = {
+    "nadir7_catid_1030010003D22F00": "d41ab6ec087b07e1e046c55d1fa5754b",
+    "nadir8_catid_10300100023BC100": "72f04a7c0c34dd4595c181ee1ae6cb4c",
+    "nadir10_catid_1030010003993E00": "89559f42ac11a8de570cef9802a577ad",
+    "nadir10_catid_1030010003CAF100": "5489ac756249c336ea506ef0acb3c09d",
+    "nadir13_catid_1030010002B7D800": "bd9ed231cedd8631683ea51ea0602de1",
+    "nadir14_catid_10300100039AB000": "c497a8a448ed7ccdf63e7706507c0603",
+    "nadir16_catid_1030010002649200": "45d54eeecefdc60aa38320be6f29a17c",
+    "nadir19_catid_1030010003C92000": "611528c0188bbc7e9cdf98609c6b0c49",
+    "nadir21_catid_1030010003127500": "532fbf1ca73d3d2e8b03c585f61b7316",
+    "nadir23_catid_103001000352C200": "538f48429b0968b6cfad97eb61fa8de1",
+    "nadir25_catid_103001000307D800": "3c48e94bc6d9e66e27c3a9bc8d35d65d",
+    "nadir27_catid_1030010003472200": "b78cdf951e7bf4fedbe9259abd1e047a",
+    "nadir29_catid_1030010003315300": "f307ce3c623d12d5a2fd5acb1e0607e0",
+    "nadir30_catid_10300100036D5200": "9a17574332cd5513d68a0bcc9c607bdd",
+    "nadir32_catid_103001000392F600": "fe905ca809f7bd2ceef75bde23c326f3",
+    "nadir34_catid_1030010003697400": "d9f2e4a5c8462f6f9f7d5c573d9a1dc6",
+    "nadir36_catid_1030010003895500": "f9425ff38dc82bf0e8f25a6287ff1ad1",
+    "nadir39_catid_1030010003832800": "7a6005d6fd972d5ce04caf9b42b36897",
+    "nadir42_catid_10300100035D1B00": "7c5aa16bb64cacf766cf88f89b3093bd",
+    "nadir44_catid_1030010003CCD700": "8f7e959eb0156ad2dfb0b966a1de06a9",
+    "nadir46_catid_1030010003713C00": "62c4babcbe70034b7deb7c14d5ff61c2",
+    "nadir47_catid_10300100033C5200": "8001d75f67534edf6932242324b8c1a7",
+    "nadir49_catid_1030010003492700": "bc299cb5de432b5f5a1ce65a3bdb0abc",
+    "nadir50_catid_10300100039E6200": "d7640eda7c4efaf825665e853037bec9",
+    "nadir52_catid_1030010003BDDC00": "d4e1931551e9d3c6fd9bf1d8adfd07a0",
+    "nadir53_catid_1030010003193D00": "b313e23ead8fe6e2c8671a49f2c9de37",
+    "nadir53_catid_1030010003CD4300": "3bd8f07ad57bff841d0cf91c91c6f5ed",
+}
+"""MD5 of the archive of each view, by its angle and catalog number."""
 
 SPACENET4 = Spec(
     name="spacenet4",
@@ -117,208 +151,18 @@ SPACENET4 = Spec(
         "instances": Vector(_ATLANTA_FOOTPRINTS, where=_LABELED, instances=True),
     },
     archives=(
-        Archive(
-            file="Atlanta_nadir7_catid_1030010003D22F00.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir7_catid_1030010003D22F00.tar.gz",
-            md5="d41ab6ec087b07e1e046c55d1fa5754b",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir7_catid_1030010003D22F00/",),
+        *(
+            _tarball(f"SN4_buildings/tarballs/train/Atlanta_{view}", md5, "SN4_buildings/train", f"Atlanta_{view}")
+            for view, md5 in _ATLANTA_CHECKSUMS.items()
         ),
-        Archive(
-            file="Atlanta_nadir8_catid_10300100023BC100.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir8_catid_10300100023BC100.tar.gz",
-            md5="72f04a7c0c34dd4595c181ee1ae6cb4c",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir8_catid_10300100023BC100/",),
+        _tarball(
+            "SN4_buildings/tarballs/train/geojson", "2556339e26a09e57559452eb240ef29c", "SN4_buildings/train", "geojson"
         ),
-        Archive(
-            file="Atlanta_nadir10_catid_1030010003993E00.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir10_catid_1030010003993E00.tar.gz",
-            md5="89559f42ac11a8de570cef9802a577ad",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir10_catid_1030010003993E00/",),
-        ),
-        Archive(
-            file="Atlanta_nadir10_catid_1030010003CAF100.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir10_catid_1030010003CAF100.tar.gz",
-            md5="5489ac756249c336ea506ef0acb3c09d",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir10_catid_1030010003CAF100/",),
-        ),
-        Archive(
-            file="Atlanta_nadir13_catid_1030010002B7D800.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir13_catid_1030010002B7D800.tar.gz",
-            md5="bd9ed231cedd8631683ea51ea0602de1",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir13_catid_1030010002B7D800/",),
-        ),
-        Archive(
-            file="Atlanta_nadir14_catid_10300100039AB000.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir14_catid_10300100039AB000.tar.gz",
-            md5="c497a8a448ed7ccdf63e7706507c0603",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir14_catid_10300100039AB000/",),
-        ),
-        Archive(
-            file="Atlanta_nadir16_catid_1030010002649200.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir16_catid_1030010002649200.tar.gz",
-            md5="45d54eeecefdc60aa38320be6f29a17c",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir16_catid_1030010002649200/",),
-        ),
-        Archive(
-            file="Atlanta_nadir19_catid_1030010003C92000.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir19_catid_1030010003C92000.tar.gz",
-            md5="611528c0188bbc7e9cdf98609c6b0c49",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir19_catid_1030010003C92000/",),
-        ),
-        Archive(
-            file="Atlanta_nadir21_catid_1030010003127500.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir21_catid_1030010003127500.tar.gz",
-            md5="532fbf1ca73d3d2e8b03c585f61b7316",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir21_catid_1030010003127500/",),
-        ),
-        Archive(
-            file="Atlanta_nadir23_catid_103001000352C200.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir23_catid_103001000352C200.tar.gz",
-            md5="538f48429b0968b6cfad97eb61fa8de1",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir23_catid_103001000352C200/",),
-        ),
-        Archive(
-            file="Atlanta_nadir25_catid_103001000307D800.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir25_catid_103001000307D800.tar.gz",
-            md5="3c48e94bc6d9e66e27c3a9bc8d35d65d",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir25_catid_103001000307D800/",),
-        ),
-        Archive(
-            file="Atlanta_nadir27_catid_1030010003472200.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir27_catid_1030010003472200.tar.gz",
-            md5="b78cdf951e7bf4fedbe9259abd1e047a",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir27_catid_1030010003472200/",),
-        ),
-        Archive(
-            file="Atlanta_nadir29_catid_1030010003315300.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir29_catid_1030010003315300.tar.gz",
-            md5="f307ce3c623d12d5a2fd5acb1e0607e0",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir29_catid_1030010003315300/",),
-        ),
-        Archive(
-            file="Atlanta_nadir30_catid_10300100036D5200.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir30_catid_10300100036D5200.tar.gz",
-            md5="9a17574332cd5513d68a0bcc9c607bdd",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir30_catid_10300100036D5200/",),
-        ),
-        Archive(
-            file="Atlanta_nadir32_catid_103001000392F600.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir32_catid_103001000392F600.tar.gz",
-            md5="fe905ca809f7bd2ceef75bde23c326f3",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir32_catid_103001000392F600/",),
-        ),
-        Archive(
-            file="Atlanta_nadir34_catid_1030010003697400.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir34_catid_1030010003697400.tar.gz",
-            md5="d9f2e4a5c8462f6f9f7d5c573d9a1dc6",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir34_catid_1030010003697400/",),
-        ),
-        Archive(
-            file="Atlanta_nadir36_catid_1030010003895500.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir36_catid_1030010003895500.tar.gz",
-            md5="f9425ff38dc82bf0e8f25a6287ff1ad1",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir36_catid_1030010003895500/",),
-        ),
-        Archive(
-            file="Atlanta_nadir39_catid_1030010003832800.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir39_catid_1030010003832800.tar.gz",
-            md5="7a6005d6fd972d5ce04caf9b42b36897",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir39_catid_1030010003832800/",),
-        ),
-        Archive(
-            file="Atlanta_nadir42_catid_10300100035D1B00.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir42_catid_10300100035D1B00.tar.gz",
-            md5="7c5aa16bb64cacf766cf88f89b3093bd",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir42_catid_10300100035D1B00/",),
-        ),
-        Archive(
-            file="Atlanta_nadir44_catid_1030010003CCD700.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir44_catid_1030010003CCD700.tar.gz",
-            md5="8f7e959eb0156ad2dfb0b966a1de06a9",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir44_catid_1030010003CCD700/",),
-        ),
-        Archive(
-            file="Atlanta_nadir46_catid_1030010003713C00.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir46_catid_1030010003713C00.tar.gz",
-            md5="62c4babcbe70034b7deb7c14d5ff61c2",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir46_catid_1030010003713C00/",),
-        ),
-        Archive(
-            file="Atlanta_nadir47_catid_10300100033C5200.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir47_catid_10300100033C5200.tar.gz",
-            md5="8001d75f67534edf6932242324b8c1a7",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir47_catid_10300100033C5200/",),
-        ),
-        Archive(
-            file="Atlanta_nadir49_catid_1030010003492700.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir49_catid_1030010003492700.tar.gz",
-            md5="bc299cb5de432b5f5a1ce65a3bdb0abc",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir49_catid_1030010003492700/",),
-        ),
-        Archive(
-            file="Atlanta_nadir50_catid_10300100039E6200.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir50_catid_10300100039E6200.tar.gz",
-            md5="d7640eda7c4efaf825665e853037bec9",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir50_catid_10300100039E6200/",),
-        ),
-        Archive(
-            file="Atlanta_nadir52_catid_1030010003BDDC00.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir52_catid_1030010003BDDC00.tar.gz",
-            md5="d4e1931551e9d3c6fd9bf1d8adfd07a0",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir52_catid_1030010003BDDC00/",),
-        ),
-        Archive(
-            file="Atlanta_nadir53_catid_1030010003193D00.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir53_catid_1030010003193D00.tar.gz",
-            md5="b313e23ead8fe6e2c8671a49f2c9de37",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir53_catid_1030010003193D00/",),
-        ),
-        Archive(
-            file="Atlanta_nadir53_catid_1030010003CD4300.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/Atlanta_nadir53_catid_1030010003CD4300.tar.gz",
-            md5="3bd8f07ad57bff841d0cf91c91c6f5ed",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/Atlanta_nadir53_catid_1030010003CD4300/",),
-        ),
-        Archive(
-            file="geojson.tar.gz",
-            url=f"{_SPACENET_URL}/SN4_buildings/tarballs/train/geojson.tar.gz",
-            md5="2556339e26a09e57559452eb240ef29c",
-            extract_to="SN4_buildings/train",
-            members=("SN4_buildings/train/geojson/",),
-        ),
-        Archive(
-            file="SN4_buildings_AOI_6_Atlanta_test_public.tar.gz",
-            url="s3://spacenet-dataset/spacenet/SN4_buildings/tarballs/SN4_buildings_AOI_6_Atlanta_test_public.tar.gz",
-            md5="0ec3874bfc19aed63b33ac47b039aace",
-            extract_to="SN4_buildings/test",
-            members=("SN4_buildings/test/",),
+        _tarball(
+            "SN4_buildings/tarballs/SN4_buildings_AOI_6_Atlanta_test_public",
+            "0ec3874bfc19aed63b33ac47b039aace",
+            "SN4_buildings/test",
+            "",
         ),
     ),
     splits=FolderSplit(),
@@ -362,19 +206,14 @@ SPACENET7 = Spec(
         "instances": Vector(_MONTH_FOOTPRINTS, where=_LABELED, column="Id", instances=True),
     },
     archives=(
-        Archive(
-            file="SN7_buildings_train.tar.gz",
-            url=f"{_SPACENET_URL}/SN7_buildings/tarballs/SN7_buildings_train.tar.gz",
-            md5="6eda13b9c28f6f5cdf00a7e8e218c1b1",
-            extract_to="SN7_buildings",
-            members=("SN7_buildings/train/",),
+        _tarball(
+            "SN7_buildings/tarballs/SN7_buildings_train", "6eda13b9c28f6f5cdf00a7e8e218c1b1", "SN7_buildings", "train"
         ),
-        Archive(
-            file="SN7_buildings_test_public.tar.gz",
-            url=f"{_SPACENET_URL}/SN7_buildings/tarballs/SN7_buildings_test_public.tar.gz",
-            md5="b3bde95a0f8f32f3bfeba49464b9bc97",
-            extract_to="SN7_buildings",
-            members=("SN7_buildings/test_public/",),
+        _tarball(
+            "SN7_buildings/tarballs/SN7_buildings_test_public",
+            "b3bde95a0f8f32f3bfeba49464b9bc97",
+            "SN7_buildings",
+            "test_public",
         ),
     ),
     splits=FolderSplit(names={"test_public": "test"}),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from geoxt.datasets.assets import Raster, Table
 from geoxt.datasets.spec import RGB, Archive, FolderSplit, Spec, classes
 
-_DETECTION_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/detection"
-_COUNTING_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets/counting"
-
+_URL = "https://gdo152.llnl.gov/cowc/download/cowc/datasets/patch_sets"
 _FOLDER = (
     "{place:Toronto_ISPRS|Selwyn_LINZ|Potsdam_ISPRS|Vaihingen_ISPRS|Columbus_CSUAV_AFRL|Utah_AGRC}/{split:train|test}"
 )
@@ -17,6 +17,16 @@ _QUIRKS = (
     "Detection and counting have folders of the same names: use a separate root for each.",
     "Columbus is greyscale and Vaihingen colour-infrared, both stored as three bands.",
 )
+
+
+def _archives(task: str, lists: str, checksums: Mapping[str, str]) -> tuple[Archive, ...]:
+    """Return the archives of a task, given the name of its lists, and MD5 by split of a list or by location."""
+    archives = []
+    for key, md5 in checksums.items():
+        member = f"COWC_{key}_list_{lists}.txt" if key in ("train", "test") else f"{key}/"
+        file = f"{member}.bz2" if key in ("train", "test") else f"COWC_{task.title()}_{key}.tbz"
+        archives.append(Archive(file=file, url=f"{_URL}/{task}/{file}", md5=md5, members=(member,)))
+    return tuple(archives)
 
 
 COWC_DETECTION = Spec(
@@ -36,55 +46,19 @@ COWC_DETECTION = Spec(
             class_names={"0": "not car", "1": "car"},
         ),
     },
-    archives=(
-        Archive(
-            file="COWC_train_list_detection.txt.bz2",
-            url=f"{_DETECTION_URL}/COWC_train_list_detection.txt.bz2",
-            md5="c954a5a3dac08c220b10cfbeec83893c",
-            members=("COWC_train_list_detection.txt",),
-        ),
-        Archive(
-            file="COWC_test_list_detection.txt.bz2",
-            url=f"{_DETECTION_URL}/COWC_test_list_detection.txt.bz2",
-            md5="c6c2d0a78f12a2ad88b286b724a57c1a",
-            members=("COWC_test_list_detection.txt",),
-        ),
-        Archive(
-            file="COWC_Detection_Toronto_ISPRS.tbz",
-            url=f"{_DETECTION_URL}/COWC_Detection_Toronto_ISPRS.tbz",
-            md5="11af24f43b198b0f13c8e94814008a48",
-            members=("Toronto_ISPRS/",),
-        ),
-        Archive(
-            file="COWC_Detection_Selwyn_LINZ.tbz",
-            url=f"{_DETECTION_URL}/COWC_Detection_Selwyn_LINZ.tbz",
-            md5="22fd37a86961010f5d519a7da0e1fc72",
-            members=("Selwyn_LINZ/",),
-        ),
-        Archive(
-            file="COWC_Detection_Potsdam_ISPRS.tbz",
-            url=f"{_DETECTION_URL}/COWC_Detection_Potsdam_ISPRS.tbz",
-            md5="bf053545cc1915d8b6597415b746fe48",
-            members=("Potsdam_ISPRS/",),
-        ),
-        Archive(
-            file="COWC_Detection_Vaihingen_ISPRS.tbz",
-            url=f"{_DETECTION_URL}/COWC_Detection_Vaihingen_ISPRS.tbz",
-            md5="23945d5b22455450a938382ccc2a8b27",
-            members=("Vaihingen_ISPRS/",),
-        ),
-        Archive(
-            file="COWC_Detection_Columbus_CSUAV_AFRL.tbz",
-            url=f"{_DETECTION_URL}/COWC_Detection_Columbus_CSUAV_AFRL.tbz",
-            md5="f40522dc97bea41b10117d4a5b946a6f",
-            members=("Columbus_CSUAV_AFRL/",),
-        ),
-        Archive(
-            file="COWC_Detection_Utah_AGRC.tbz",
-            url=f"{_DETECTION_URL}/COWC_Detection_Utah_AGRC.tbz",
-            md5="195da7c9443a939a468c9f232fd86ee3",
-            members=("Utah_AGRC/",),
-        ),
+    archives=_archives(
+        "detection",
+        "detection",
+        {
+            "train": "c954a5a3dac08c220b10cfbeec83893c",
+            "test": "c6c2d0a78f12a2ad88b286b724a57c1a",
+            "Toronto_ISPRS": "11af24f43b198b0f13c8e94814008a48",
+            "Selwyn_LINZ": "22fd37a86961010f5d519a7da0e1fc72",
+            "Potsdam_ISPRS": "bf053545cc1915d8b6597415b746fe48",
+            "Vaihingen_ISPRS": "23945d5b22455450a938382ccc2a8b27",
+            "Columbus_CSUAV_AFRL": "f40522dc97bea41b10117d4a5b946a6f",
+            "Utah_AGRC": "195da7c9443a939a468c9f232fd86ee3",
+        },
     ),
     splits=FolderSplit(),
     group=("place", "scene"),
@@ -117,55 +91,19 @@ COWC_COUNTING = Spec(
             label_kind="number",
         ),
     },
-    archives=(
-        Archive(
-            file="COWC_train_list_64_class.txt.bz2",
-            url=f"{_COUNTING_URL}/COWC_train_list_64_class.txt.bz2",
-            md5="187543d20fa6d591b8da51136e8ef8fb",
-            members=("COWC_train_list_64_class.txt",),
-        ),
-        Archive(
-            file="COWC_test_list_64_class.txt.bz2",
-            url=f"{_COUNTING_URL}/COWC_test_list_64_class.txt.bz2",
-            md5="930cfd6e160a7b36db03146282178807",
-            members=("COWC_test_list_64_class.txt",),
-        ),
-        Archive(
-            file="COWC_Counting_Toronto_ISPRS.tbz",
-            url=f"{_COUNTING_URL}/COWC_Counting_Toronto_ISPRS.tbz",
-            md5="bc2613196dfa93e66d324ae43e7c1fdb",
-            members=("Toronto_ISPRS/",),
-        ),
-        Archive(
-            file="COWC_Counting_Selwyn_LINZ.tbz",
-            url=f"{_COUNTING_URL}/COWC_Counting_Selwyn_LINZ.tbz",
-            md5="ea842ae055f5c74d0d933d2194764545",
-            members=("Selwyn_LINZ/",),
-        ),
-        Archive(
-            file="COWC_Counting_Potsdam_ISPRS.tbz",
-            url=f"{_COUNTING_URL}/COWC_Counting_Potsdam_ISPRS.tbz",
-            md5="19a77ab9932b722ef52b197d70e68ce7",
-            members=("Potsdam_ISPRS/",),
-        ),
-        Archive(
-            file="COWC_Counting_Vaihingen_ISPRS.tbz",
-            url=f"{_COUNTING_URL}/COWC_Counting_Vaihingen_ISPRS.tbz",
-            md5="4009c1e420566390746f5b4db02afdb9",
-            members=("Vaihingen_ISPRS/",),
-        ),
-        Archive(
-            file="COWC_Counting_Columbus_CSUAV_AFRL.tbz",
-            url=f"{_COUNTING_URL}/COWC_Counting_Columbus_CSUAV_AFRL.tbz",
-            md5="daf8033c4e8ceebbf2c3cac3fabb8b10",
-            members=("Columbus_CSUAV_AFRL/",),
-        ),
-        Archive(
-            file="COWC_Counting_Utah_AGRC.tbz",
-            url=f"{_COUNTING_URL}/COWC_Counting_Utah_AGRC.tbz",
-            md5="777ec107ed2a3d54597a739ce74f95ad",
-            members=("Utah_AGRC/",),
-        ),
+    archives=_archives(
+        "counting",
+        "64_class",
+        {
+            "train": "187543d20fa6d591b8da51136e8ef8fb",
+            "test": "930cfd6e160a7b36db03146282178807",
+            "Toronto_ISPRS": "bc2613196dfa93e66d324ae43e7c1fdb",
+            "Selwyn_LINZ": "ea842ae055f5c74d0d933d2194764545",
+            "Potsdam_ISPRS": "19a77ab9932b722ef52b197d70e68ce7",
+            "Vaihingen_ISPRS": "4009c1e420566390746f5b4db02afdb9",
+            "Columbus_CSUAV_AFRL": "daf8033c4e8ceebbf2c3cac3fabb8b10",
+            "Utah_AGRC": "777ec107ed2a3d54597a739ce74f95ad",
+        },
     ),
     splits=FolderSplit(),
     group=("place",),

@@ -16,24 +16,8 @@ GID15 = Spec(
     classes=classes(
         "background industrial_land urban_residential rural_residential traffic_land paddy_field irrigated_land "
         "dry_cropland garden_plot arbor_woodland shrub_land natural_grassland artificial_grassland river lake pond",
-        colors=(
-            "#000000",
-            "#c80000",
-            "#fa0096",
-            "#c89696",
-            "#fa9696",
-            "#00c800",
-            "#96fa00",
-            "#96c896",
-            "#c800c8",
-            "#9600fa",
-            "#9696fa",
-            "#fac800",
-            "#c8c800",
-            "#0000c8",
-            "#0096c8",
-            "#00c8fa",
-        ),
+        colors="#000000 #c80000 #fa0096 #c89696 #fa9696 #00c800 #96fa00 #96c896 #c800c8 #9600fa #9696fa #fac800 "
+        "#c8c800 #0000c8 #0096c8 #00c8fa",
     ),
     assets={
         "image": Raster(f"GID/img_dir/{_SCENE}.tif", bands=RGB, shape=_SHAPE),

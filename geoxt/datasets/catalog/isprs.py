@@ -15,7 +15,7 @@ _CLASSES = classes(
     Tree
     Car
     """,
-    colors=("#ff0000", "#ffffff", "#0000ff", "#00ffff", "#00ff00", "#ffff00"),
+    colors="#ff0000 #ffffff #0000ff #00ffff #00ff00 #ffff00",
 )
 _REQUEST = "Request access from the ISPRS at"
 _TILE = "top_potsdam_{tile:[0-9]+_[0-9]+}"

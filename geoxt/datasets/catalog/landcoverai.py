@@ -7,9 +7,7 @@ from geoxt.datasets.spec import RGB, Archive, ListSplit, RandomSplit, Spec, clas
 
 _URL = "https://hf.co/datasets/dragon7/LandCover.ai/resolve/262c75fbbf77d107f0a8335e9eef1f6234481d08"
 
-_CLASSES = classes(
-    "Background Building Woodland Water Road", colors=("#000000", "#614a4a", "#267300", "#00c5ff", "#cfcfcf")
-)
+_CLASSES = classes("Background Building Woodland Water Road", colors="#000000 #614a4a #267300 #00c5ff #cfcfcf")
 
 LANDCOVERAI = Spec(
     name="landcoverai",

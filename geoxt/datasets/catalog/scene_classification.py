@@ -9,6 +9,26 @@ _EUROSAT_URL = "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63f
 _UCMERCED_URL = "https://hf.co/datasets/torchgeo/ucmerced/resolve/7c5ef3454d9b1cccfa7ccde0c01fc8f00a45909a"
 
 _SPLIT_LISTS = ListSplit(path="eurosat-{split:train|val|test}.txt", columns=("{label}_{n:d}.jpg",), official=False)
+_EUROSAT_LISTS = (
+    Archive(
+        file="eurosat-train.txt",
+        url=f"{_EUROSAT_URL}/eurosat-train.txt",
+        md5="908f142e73d6acdf3f482c5e80d851b1",
+        sha256="1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695",
+    ),
+    Archive(
+        file="eurosat-val.txt",
+        url=f"{_EUROSAT_URL}/eurosat-val.txt",
+        md5="95de90f2aa998f70a3b2416bfe0687b4",
+        sha256="b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
+    ),
+    Archive(
+        file="eurosat-test.txt",
+        url=f"{_EUROSAT_URL}/eurosat-test.txt",
+        md5="7ae5ab94471417b6e315763121e67c5f",
+        sha256="cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
+    ),
+)
 _EUROSAT_CLASSES = classes(
     "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
 )
@@ -40,24 +60,7 @@ EUROSAT = Spec(
             size=2067725275,
             members=("ds/images/remote_sensing/otherDatasets/sentinel_2/tif/",),
         ),
-        Archive(
-            file="eurosat-train.txt",
-            url=f"{_EUROSAT_URL}/eurosat-train.txt",
-            md5="908f142e73d6acdf3f482c5e80d851b1",
-            sha256="1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695",
-        ),
-        Archive(
-            file="eurosat-val.txt",
-            url=f"{_EUROSAT_URL}/eurosat-val.txt",
-            md5="95de90f2aa998f70a3b2416bfe0687b4",
-            sha256="b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
-        ),
-        Archive(
-            file="eurosat-test.txt",
-            url=f"{_EUROSAT_URL}/eurosat-test.txt",
-            md5="7ae5ab94471417b6e315763121e67c5f",
-            sha256="cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
-        ),
+        *_EUROSAT_LISTS,
     ),
     splits=_SPLIT_LISTS,
     samples=27000,
@@ -128,24 +131,7 @@ EUROSAT_RGB = Spec(
             size=94280567,
             members=("2750/",),
         ),
-        Archive(
-            file="eurosat-train.txt",
-            url=f"{_EUROSAT_URL}/eurosat-train.txt",
-            md5="908f142e73d6acdf3f482c5e80d851b1",
-            sha256="1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695",
-        ),
-        Archive(
-            file="eurosat-val.txt",
-            url=f"{_EUROSAT_URL}/eurosat-val.txt",
-            md5="95de90f2aa998f70a3b2416bfe0687b4",
-            sha256="b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
-        ),
-        Archive(
-            file="eurosat-test.txt",
-            url=f"{_EUROSAT_URL}/eurosat-test.txt",
-            md5="7ae5ab94471417b6e315763121e67c5f",
-            sha256="cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
-        ),
+        *_EUROSAT_LISTS,
     ),
     splits=_SPLIT_LISTS,
     samples=27000,

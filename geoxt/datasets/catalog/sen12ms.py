@@ -29,25 +29,8 @@ _IGBP = classes(
     Water bodies
     """,
     first=1,
-    colors=(
-        "#05450a",
-        "#086a10",
-        "#54a708",
-        "#78d203",
-        "#009900",
-        "#c6b044",
-        "#dcd159",
-        "#dade48",
-        "#fbff13",
-        "#b6ff05",
-        "#27ff87",
-        "#c24f44",
-        "#a5a5a5",
-        "#ff6d4c",
-        "#69fff8",
-        "#f9ffa4",
-        "#1c0dff",
-    ),
+    colors="#05450a #086a10 #54a708 #78d203 #009900 #c6b044 #dcd159 #dade48 #fbff13 #b6ff05 #27ff87 #c24f44 "
+    "#a5a5a5 #ff6d4c #69fff8 #f9ffa4 #1c0dff",
 )
 _SIMPLIFIED = classes(
     """
@@ -63,18 +46,7 @@ _SIMPLIFIED = classes(
     Water
     """,
     first=1,
-    colors=(
-        "#009900",
-        "#c6b044",
-        "#fbff13",
-        "#b6ff05",
-        "#27ff87",
-        "#c24f44",
-        "#a5a5a5",
-        "#69fff8",
-        "#f9ffa4",
-        "#1c0dff",
-    ),
+    colors="#009900 #c6b044 #fbff13 #b6ff05 #27ff87 #c24f44 #a5a5a5 #69fff8 #f9ffa4 #1c0dff",
 )
 _SIMPLIFIED_OF_IGBP = (1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 6, 8, 9, 10)
 """Simplified class of each IGBP class."""
@@ -129,6 +101,21 @@ _LCCS_HYDROLOGY = coded(
 )
 _SEASON = "{season:ROIs1158_spring|ROIs1868_summer|ROIs1970_fall|ROIs2017_winter}"
 _PATH = _SEASON + "/PART_{scene:d}/{season}_PART_{scene}_p{patch:d}.tif"
+_CHECKSUMS = {
+    "ROIs1158_spring_lc": "6e2e8fa8b8cba77ddab49fd20ff5c37b",
+    "ROIs1158_spring_s1": "fba019bb27a08c1db96b31f718c34d79",
+    "ROIs1158_spring_s2": "d58af2c15a16f376eb3308dc9b685af2",
+    "ROIs1868_summer_lc": "2c5bd80244440b6f9d54957c6b1f23d4",
+    "ROIs1868_summer_s1": "01044b7f58d33570c6b57fec28a3d449",
+    "ROIs1868_summer_s2": "4dbaf72ecb704a4794036fe691427ff3",
+    "ROIs1970_fall_lc": "9b126a68b0e3af260071b3139cb57cee",
+    "ROIs1970_fall_s1": "19132e0aab9d4d6862fd42e8e6760847",
+    "ROIs1970_fall_s2": "b8f117818878da86b5f5e06400eb1866",
+    "ROIs2017_winter_lc": "0fa0420ef7bcfe4387c7e6fe226dc728",
+    "ROIs2017_winter_s1": "bb8cbfc16b95a4f054a3d5380e0130ed",
+    "ROIs2017_winter_s2": "3807545661288dcca312c9c538537b63",
+}
+"""MD5 of the archive of each season and sensor: `lc` is land cover, `s1` Sentinel-1, `s2` Sentinel-2."""
 
 SEN12MS = Spec(
     name="sen12ms",
@@ -154,77 +141,9 @@ SEN12MS = Spec(
         "mask": Raster(_PATH.replace("PART", "lc"), dtype="uint16", codes={}, ignore=(0, 255), channel=1),
     },
     archives=(
-        Archive(
-            file="ROIs1158_spring_lc.tar.gz",
-            url=f"{_URL}/ROIs1158_spring_lc.tar.gz",
-            md5="6e2e8fa8b8cba77ddab49fd20ff5c37b",
-            members=("ROIs1158_spring/lc_",),
-        ),
-        Archive(
-            file="ROIs1158_spring_s1.tar.gz",
-            url=f"{_URL}/ROIs1158_spring_s1.tar.gz",
-            md5="fba019bb27a08c1db96b31f718c34d79",
-            members=("ROIs1158_spring/s1_",),
-        ),
-        Archive(
-            file="ROIs1158_spring_s2.tar.gz",
-            url=f"{_URL}/ROIs1158_spring_s2.tar.gz",
-            md5="d58af2c15a16f376eb3308dc9b685af2",
-            members=("ROIs1158_spring/s2_",),
-        ),
-        Archive(
-            file="ROIs1868_summer_lc.tar.gz",
-            url=f"{_URL}/ROIs1868_summer_lc.tar.gz",
-            md5="2c5bd80244440b6f9d54957c6b1f23d4",
-            members=("ROIs1868_summer/lc_",),
-        ),
-        Archive(
-            file="ROIs1868_summer_s1.tar.gz",
-            url=f"{_URL}/ROIs1868_summer_s1.tar.gz",
-            md5="01044b7f58d33570c6b57fec28a3d449",
-            members=("ROIs1868_summer/s1_",),
-        ),
-        Archive(
-            file="ROIs1868_summer_s2.tar.gz",
-            url=f"{_URL}/ROIs1868_summer_s2.tar.gz",
-            md5="4dbaf72ecb704a4794036fe691427ff3",
-            members=("ROIs1868_summer/s2_",),
-        ),
-        Archive(
-            file="ROIs1970_fall_lc.tar.gz",
-            url=f"{_URL}/ROIs1970_fall_lc.tar.gz",
-            md5="9b126a68b0e3af260071b3139cb57cee",
-            members=("ROIs1970_fall/lc_",),
-        ),
-        Archive(
-            file="ROIs1970_fall_s1.tar.gz",
-            url=f"{_URL}/ROIs1970_fall_s1.tar.gz",
-            md5="19132e0aab9d4d6862fd42e8e6760847",
-            members=("ROIs1970_fall/s1_",),
-        ),
-        Archive(
-            file="ROIs1970_fall_s2.tar.gz",
-            url=f"{_URL}/ROIs1970_fall_s2.tar.gz",
-            md5="b8f117818878da86b5f5e06400eb1866",
-            members=("ROIs1970_fall/s2_",),
-        ),
-        Archive(
-            file="ROIs2017_winter_lc.tar.gz",
-            url=f"{_URL}/ROIs2017_winter_lc.tar.gz",
-            md5="0fa0420ef7bcfe4387c7e6fe226dc728",
-            members=("ROIs2017_winter/lc_",),
-        ),
-        Archive(
-            file="ROIs2017_winter_s1.tar.gz",
-            url=f"{_URL}/ROIs2017_winter_s1.tar.gz",
-            md5="bb8cbfc16b95a4f054a3d5380e0130ed",
-            members=("ROIs2017_winter/s1_",),
-        ),
-        Archive(
-            file="ROIs2017_winter_s2.tar.gz",
-            url=f"{_URL}/ROIs2017_winter_s2.tar.gz",
-            md5="3807545661288dcca312c9c538537b63",
-            members=("ROIs2017_winter/s2_",),
+        *(
+            Archive(file=f"{file}.tar.gz", url=f"{_URL}/{file}.tar.gz", md5=md5, members=(f"{file[:-3]}/{file[-2:]}_",))
+            for file, md5 in _CHECKSUMS.items()
         ),
         Archive(file="train_list.txt", url=f"{_SPLITS_URL}/train_list.txt", md5="0a68d4e1eb24f128fccdb930000b2546"),
         Archive(file="test_list.txt", url=f"{_SPLITS_URL}/test_list.txt", md5="c7faad064001e646445c4c634169484d"),

@@ -46,25 +46,8 @@ SO2SAT = Spec(
         Bare soil or sand
         Water
         """,
-        colors=(
-            "#910613",
-            "#d9081c",
-            "#ff0a22",
-            "#c54f1e",
-            "#ff6628",
-            "#ff985e",
-            "#fded3f",
-            "#bbbbbb",
-            "#ffcbab",
-            "#565656",
-            "#006a18",
-            "#00a926",
-            "#628432",
-            "#b5da7f",
-            "#000000",
-            "#fcf7b1",
-            "#656bfa",
-        ),
+        colors="#910613 #d9081c #ff0a22 #c54f1e #ff6628 #ff985e #fded3f #bbbbbb #ffcbab #565656 #006a18 #00a926 "
+        "#628432 #b5da7f #000000 #fcf7b1 #656bfa",
     ),
     assets={
         "image": HDF5Array(

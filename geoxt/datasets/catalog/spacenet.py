@@ -23,6 +23,17 @@ _CITY = "AOI_{aoi:2_Vegas|3_Paris|4_Shanghai|5_Khartoum}_{_part:Train|Test_publi
 _ROOT = "SN2_buildings/{split:train|test}/**/" + _CITY
 _FOOTPRINTS = _ROOT + "/geojson/buildings/buildings_AOI_{aoi}_img{n:d}.geojson"
 _LABELED = {"split": ("train",)}
+_ARCHIVES = (
+    ("train", "SN2_buildings_train_AOI_2_Vegas", "AOI_2_Vegas_Train", "307da318bc43aaf9481828f92eda9126"),
+    ("train", "SN2_buildings_train_AOI_3_Paris", "AOI_3_Paris_Train", "4db469e3e4e7bf025368ad730aec0888"),
+    ("train", "SN2_buildings_train_AOI_4_Shanghai", "AOI_4_Shanghai_Train", "986129eecd3e842ebc2063d43b407adb"),
+    ("train", "SN2_buildings_train_AOI_5_Khartoum", "AOI_5_Khartoum_Train", "462b4bf0466c945d708befabd4d9115b"),
+    ("test", "AOI_2_Vegas_Test_public", "AOI_2_Vegas_Test_public", "d45405afd6629e693e2f9168b1291ea3"),
+    ("test", "AOI_3_Paris_Test_public", "AOI_3_Paris_Test_public", "2eaee95303e88479246e4ee2f2279b7f"),
+    ("test", "AOI_4_Shanghai_Test_public", "AOI_4_Shanghai_Test_public", "f51dc51fa484dc7fb89b3697bd15a950"),
+    ("test", "AOI_5_Khartoum_Test_public", "AOI_5_Khartoum_Test_public", "037d7be10530f0dd1c43d4ef79f3236e"),
+)
+"""Split, name, folder and MD5 of each archive."""
 
 SPACENET2 = Spec(
     name="spacenet2",
@@ -42,61 +53,15 @@ SPACENET2 = Spec(
         "instances": Vector(_FOOTPRINTS, where=_LABELED, on_error="empty", instances=True),
     },
     archives=(
-        Archive(
-            file="SN2_buildings_train_AOI_2_Vegas.tar.gz",
-            url=f"{_URL}/SN2_buildings_train_AOI_2_Vegas.tar.gz",
-            md5="307da318bc43aaf9481828f92eda9126",
-            extract_to="SN2_buildings/train",
-            members=("SN2_buildings/train/AOI_2_Vegas_Train/",),
-        ),
-        Archive(
-            file="SN2_buildings_train_AOI_3_Paris.tar.gz",
-            url=f"{_URL}/SN2_buildings_train_AOI_3_Paris.tar.gz",
-            md5="4db469e3e4e7bf025368ad730aec0888",
-            extract_to="SN2_buildings/train",
-            members=("SN2_buildings/train/AOI_3_Paris_Train/",),
-        ),
-        Archive(
-            file="SN2_buildings_train_AOI_4_Shanghai.tar.gz",
-            url=f"{_URL}/SN2_buildings_train_AOI_4_Shanghai.tar.gz",
-            md5="986129eecd3e842ebc2063d43b407adb",
-            extract_to="SN2_buildings/train",
-            members=("SN2_buildings/train/AOI_4_Shanghai_Train/",),
-        ),
-        Archive(
-            file="SN2_buildings_train_AOI_5_Khartoum.tar.gz",
-            url=f"{_URL}/SN2_buildings_train_AOI_5_Khartoum.tar.gz",
-            md5="462b4bf0466c945d708befabd4d9115b",
-            extract_to="SN2_buildings/train",
-            members=("SN2_buildings/train/AOI_5_Khartoum_Train/",),
-        ),
-        Archive(
-            file="AOI_2_Vegas_Test_public.tar.gz",
-            url=f"{_URL}/AOI_2_Vegas_Test_public.tar.gz",
-            md5="d45405afd6629e693e2f9168b1291ea3",
-            extract_to="SN2_buildings/test",
-            members=("SN2_buildings/test/AOI_2_Vegas_Test_public/",),
-        ),
-        Archive(
-            file="AOI_3_Paris_Test_public.tar.gz",
-            url=f"{_URL}/AOI_3_Paris_Test_public.tar.gz",
-            md5="2eaee95303e88479246e4ee2f2279b7f",
-            extract_to="SN2_buildings/test",
-            members=("SN2_buildings/test/AOI_3_Paris_Test_public/",),
-        ),
-        Archive(
-            file="AOI_4_Shanghai_Test_public.tar.gz",
-            url=f"{_URL}/AOI_4_Shanghai_Test_public.tar.gz",
-            md5="f51dc51fa484dc7fb89b3697bd15a950",
-            extract_to="SN2_buildings/test",
-            members=("SN2_buildings/test/AOI_4_Shanghai_Test_public/",),
-        ),
-        Archive(
-            file="AOI_5_Khartoum_Test_public.tar.gz",
-            url=f"{_URL}/AOI_5_Khartoum_Test_public.tar.gz",
-            md5="037d7be10530f0dd1c43d4ef79f3236e",
-            extract_to="SN2_buildings/test",
-            members=("SN2_buildings/test/AOI_5_Khartoum_Test_public/",),
+        *(
+            Archive(
+                file=f"{file}.tar.gz",
+                url=f"{_URL}/{file}.tar.gz",
+                md5=md5,
+                extract_to=f"SN2_buildings/{split}",
+                members=(f"SN2_buildings/{split}/{folder}/",),
+            )
+            for split, file, folder, md5 in _ARCHIVES
         ),
     ),
     splits=FolderSplit(),

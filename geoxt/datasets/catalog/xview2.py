@@ -16,7 +16,7 @@ XVIEW2 = Spec(
     source="Maxar",
     classes=classes(
         "background no-damage minor-damage major-damage destroyed",
-        colors=("#000000", "#008000", "#0000ff", "#ffa500", "#ff0000"),
+        colors="#000000 #008000 #0000ff #ffa500 #ff0000",
     ),
     assets={
         "image": Raster(f"{_SPLIT}/images/{_NAME}_{{time:pre|post}}_disaster.png", bands=RGB, shape=(1024, 1024)),
