@@ -119,11 +119,9 @@ def require_members(part: Part, group: Sequence[Archive], folder: Path, path: Pa
         return
     names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())
     shown = ", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-    raise ReadError(
-        f"Cannot use {str(path)!r}: it lacks {', '.join(f'{prefix}*' for prefix in absent)}. It has "
-        f"{shown or 'no files'}. Nothing was extracted.",
-        remedy="Remove it and fetch it again, or use the release that the homepage describes.",
-    )
+    msg = f"Cannot use {str(path)!r}: it lacks {', '.join(f'{prefix}*' for prefix in absent)}. It has "
+    msg += f"{shown or 'no files'}. Nothing was extracted."
+    raise ReadError(msg, remedy="Remove it and fetch it again, or use the release that the homepage describes.")
 
 
 def _has_other_layout(part: Part, folder: Path, below: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.datasets.assets import HDF5Array
+from geoxt.datasets.assets import FETCH_AGAIN, HDF5Array
 from geoxt.datasets.codes import code_type, decode
 from geoxt.errors import ReadError, optional_import
 from geoxt.legend import Legend
@@ -54,18 +54,14 @@ def _open(path: str) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise ReadError(
-            f"Cannot open the HDF5 file {path!r}: {error}.", remedy="Fetch the dataset again with force=True."
-        ) from error
+        raise ReadError(f"Cannot open the HDF5 file {path!r}: {error}.", remedy=FETCH_AGAIN) from error
 
 
 def _array(path: str, key: str) -> Any:
     file = _files.get(path)
     if key not in file:
-        raise ReadError(
-            f"Cannot find the array {key!r} in {path!r}: its arrays are {', '.join(file)}.",
-            remedy="Fetch the dataset again with force=True.",
-        )
+        msg = f"Cannot find the array {key!r} in {path!r}: its arrays are {', '.join(file)}."
+        raise ReadError(msg, remedy=FETCH_AGAIN)
     return file[key]
 
 
@@ -113,8 +109,6 @@ class Row:
         try:
             values = np.asarray(_array(self.path, self.asset.key)[self.row])
         except (OSError, IndexError, ValueError) as error:
-            raise ReadError(
-                f"Cannot read row {self.row} of {self.asset.key!r} in {self.path!r}: {error}.",
-                remedy="Fetch the dataset again with force=True.",
-            ) from error
+            msg = f"Cannot read row {self.row} of {self.asset.key!r} in {self.path!r}: {error}."
+            raise ReadError(msg, remedy=FETCH_AGAIN) from error
         return values.astype(values.dtype.newbyteorder("="), copy=False)

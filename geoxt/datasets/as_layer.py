@@ -32,10 +32,8 @@ def open_layer(reader: Reader, entries: Sequence[Entry], key: str | None, option
     if not spec.georeferenced or not isinstance(asset, Raster):
         images = [k for k, a in spec.assets.items() if isinstance(a, Raster)] if spec.georeferenced else []
         reason = f"its images are {', '.join(images)}" if images else "its images are not georeferenced"
-        raise InputError(
-            f"Cannot open {key or 'an image'!r} of {spec.name!r} as a layer: {reason}.",
-            remedy="Pass {key} of an image." if images else "Use its samples.",
-        )
+        msg = f"Cannot open {key or 'an image'!r} of {spec.name!r} as a layer: {reason}."
+        raise InputError(msg, remedy="Pass {key} of an image." if images else "Use its samples.")
     if asset.colors or asset.convert or any(stored != code for stored, code in (asset.codes or {}).items()):
         msg = f"Cannot open {key!r} of {spec.name!r} as a layer: its files store other values than the class codes."
         raise InputError(msg, remedy="Use its samples, which are decoded.")

@@ -16,6 +16,8 @@ Convert = Callable[[Values, Fields], Values]
 """Function of the stored values and the fields of a sample that returns the values of the sample."""
 Columns = Mapping[str, str] | tuple[str, ...]
 """Columns of a table: templates by column name; or by position, for a table without a header."""
+FETCH_AGAIN = "Fetch the dataset again with force=True."
+"""Remedy of damaged files."""
 LabelKind = Literal["class", "multilabel", "number", "onehot"]
 """Kind of label: a class, several classes (multi-hot), a number, or a class stored one-hot."""
 

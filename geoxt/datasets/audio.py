@@ -36,10 +36,9 @@ def read_wav(path: Path) -> tuple[Array, int]:
             raise wave.Error(msg)  # noqa: TRY301 (the handler adds the file)
         values = _integers(raw, width).reshape(count, channels).T.astype(np.float32)
     except (OSError, EOFError, KeyError, ValueError, struct.error, wave.Error) as error:
-        raise ReadError(
-            f"Cannot read the recording {str(path)!r}: {type(error).__name__} {error}.",
-            remedy="Fetch the dataset again with force=True. Recordings are WAV files of 8, 16, 24 or 32 bit (PCM).",
-        ) from error
+        msg = f"Cannot read the recording {str(path)!r}: {type(error).__name__} {error}."
+        remedy = "Fetch the dataset again with force=True. Recordings are WAV files of 8, 16, 24 or 32 bit (PCM)."
+        raise ReadError(msg, remedy=remedy) from error
     return (values - 128) / 128 if width == 1 else values / 2.0 ** (8 * width - 1), rate
 
 

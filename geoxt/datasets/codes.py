@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.datasets.assets import HDF5Array, Raster
+from geoxt.datasets.assets import FETCH_AGAIN, HDF5Array, Raster
 from geoxt.errors import LabelError
 from geoxt.legend import Legend
 from geoxt.types import Array
@@ -45,7 +45,7 @@ def decode(values: Array, asset: Raster | HDF5Array, legend: Legend | None, path
     if asset.instances:
         if values.dtype.kind == "f" and not (is_whole := np.isfinite(values) & (values == np.floor(values))).all():
             msg = f"Cannot read the instance numbers in {path!r}: {values[~is_whole].flat[0]:g} is not a whole number."
-            raise LabelError(msg, remedy="Fetch the dataset again with force=True.")
+            raise LabelError(msg, remedy=FETCH_AGAIN)
         return values
     assert legend is not None
     if isinstance(asset, Raster) and asset.colors is not None:
@@ -57,10 +57,8 @@ def decode(values: Array, asset: Raster | HDF5Array, legend: Legend | None, path
 
 def _decode_colors(values: Array, asset: Raster, legend: Legend, path: str) -> Array:
     if values.shape[-3] < 3:
-        raise LabelError(
-            f"Cannot read the colors of {path!r}: it has {values.shape[-3]} band(s), not 3.",
-            remedy="Fetch the dataset again with force=True.",
-        )
+        msg = f"Cannot read the colors of {path!r}: it has {values.shape[-3]} band(s), not 3."
+        raise LabelError(msg, remedy=FETCH_AGAIN)
     rgb = np.moveaxis(values, -3, -1)[..., :3].astype(np.int64)
     if asset.colors == "snap":
         rgb = np.where(rgb >= 128, 255, 0)

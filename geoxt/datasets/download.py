@@ -79,11 +79,9 @@ def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) 
             else "Fetch again after that time: the part received so far is kept.",
         ) from error
     except ValueError as error:  # pooch's error for another checksum
-        raise ReadError(
-            f"Cannot use {archive.url}: the checksum of the downloaded file is not {expected}.",
-            remedy="Fetch again. If it still differs, the file was changed: pass {checksum:False} if you trust it.",
-            argument="checksum",
-        ) from error
+        msg = f"Cannot use {archive.url}: the checksum of the downloaded file is not {expected}."
+        remedy = "Fetch again. If it still differs, the file was changed: pass {checksum:False} if you trust it."
+        raise ReadError(msg, remedy=remedy, argument="checksum") from error
     return Path(path)
 
 
@@ -106,11 +104,9 @@ def require_checksum(archive: Archive, path: Path) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, algorithm).hexdigest()
     if digest != published:
-        raise ReadError(
-            f"Cannot use {str(path)!r}: its {algorithm} is {digest}, published is {published}.",
-            remedy="Remove it and fetch it again. Or pass {checksum:False} if you trust it.",
-            argument="checksum",
-        )
+        msg = f"Cannot use {str(path)!r}: its {algorithm} is {digest}, published is {published}."
+        remedy = "Remove it and fetch it again. Or pass {checksum:False} if you trust it."
+        raise ReadError(msg, remedy=remedy, argument="checksum")
 
 
 def _checksum(archive: Archive) -> str | None:

@@ -79,10 +79,8 @@ def extract(
         If the disk is too small.
     """
     if name.endswith(MANUAL):
-        raise ReadError(
-            f"Cannot extract {str(parts[0])!r} into {str(work.parent)!r}: the format needs an external program.",
-            remedy="Extract it there manually, and load the dataset again.",
-        )
+        msg = f"Cannot extract {str(parts[0])!r} into {str(work.parent)!r}: the format needs an external program."
+        raise ReadError(msg, remedy="Extract it there manually, and load the dataset again.")
     work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="extract-", dir=work))
     target = _Target(
@@ -108,10 +106,8 @@ def extract(
             raise
         if isinstance(error, OSError) and error.errno in FULL:
             raise disk_full(work, f"extract {str(parts[0])!r}", target.written) from error
-        raise ReadError(
-            f"Cannot extract {str(parts[0])!r}: {type(error).__name__} {error}.",
-            remedy="Remove it and fetch it again.",
-        ) from error
+        msg = f"Cannot extract {str(parts[0])!r}: {type(error).__name__} {error}."
+        raise ReadError(msg, remedy="Remove it and fetch it again.") from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -168,11 +164,9 @@ class _Target:
             while block := content.read(1 << 20):
                 self.written += len(block)
                 if self.written > self.limit:
-                    raise ReadError(
-                        f"Cannot extract {name!r} of {self.archive!r}: the archive exceeds the size limit of "
-                        f"{size_text(self.limit)}, {RATIO} times its size.",
-                        remedy="Fetch the archive again.",
-                    )
+                    msg = f"Cannot extract {name!r} of {self.archive!r}: the archive exceeds the size limit of "
+                    msg += f"{size_text(self.limit)}, {RATIO} times its size."
+                    raise ReadError(msg, remedy="Fetch the archive again.")
                 file.write(block)
 
 
@@ -195,10 +189,8 @@ def _unzip(file: IO[bytes], target: _Target) -> None:
             require_space(target.folder, size, f"extract {target.archive!r}")
         for member in members:
             if member.flag_bits & 1:
-                raise ReadError(
-                    f"Cannot extract the member {member.filename!r}: it needs a password.",
-                    remedy="Extract the archive manually.",
-                )
+                msg = f"Cannot extract the member {member.filename!r}: it needs a password."
+                raise ReadError(msg, remedy="Extract the archive manually.")
             target.write(archive.open(member), member.filename)
 
 

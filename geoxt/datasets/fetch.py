@@ -95,11 +95,8 @@ def fetch(
     task = _Task(part=part, root=folder, checksum=checksum, progress=progress, force=force, keep_archives=keep_archives)
     try:
         if folder.is_file():
-            raise OutputError(
-                f"Cannot fetch {spec.name!r} into {str(folder)!r}: it is a file.",
-                remedy="Pass {root} of a folder.",
-                argument="root",
-            )
+            msg = f"Cannot fetch {spec.name!r} into {str(folder)!r}: it is a file."
+            raise OutputError(msg, remedy="Pass {root} of a folder.", argument="root")
         if not any(archive.url for group in groups for archive in group) and manual_instructions(part, folder):
             raise _manual_download_error(part, folder)  # before an empty folder is created
         if task.is_finished(groups):
@@ -118,11 +115,9 @@ def fetch(
     except GeoxtError:
         raise
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {spec.name!r} to {str(folder)!r}: {error}.",
-            remedy="Pass {root} of a folder that can be read and written.",
-            argument="root",
-        ) from error
+        msg = f"Cannot write {spec.name!r} to {str(folder)!r}: {error}."
+        remedy = "Pass {root} of a folder that can be read and written."
+        raise OutputError(msg, remedy=remedy, argument="root") from error
     return folder
 
 
@@ -280,10 +275,8 @@ class _Task:
         if archive.url is None:
             raise _manual_download_error(self.part, self.root)
         if not archive.url.startswith(("http://", "https://", "ftp://", "s3://", "file://")):
-            raise InputError(
-                f"Cannot download {archive.url!r}: the scheme is not one of http, https, ftp, s3 and file.",
-                remedy="Correct the URL in the spec.",
-            )
+            msg = f"Cannot download {archive.url!r}: the scheme is not one of http, https, ftp, s3 and file."
+            raise InputError(msg, remedy="Correct the URL in the spec.")
         return download(archive, self.root, checksum=self.checksum, progress=self.progress)
 
 

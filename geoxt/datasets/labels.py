@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geoxt.datasets.assets import HDF5Array, Table
+from geoxt.datasets.assets import FETCH_AGAIN, HDF5Array, Table
 from geoxt.datasets.spec import Spec
 from geoxt.errors import LabelError, ReadError
 from geoxt.legend import Legend
@@ -28,17 +28,13 @@ def read_label(value: Any, asset: Table | HDF5Array, legend: Legend | None, path
             try:
                 return np.float32(value)
             except (TypeError, ValueError) as error:
-                raise ReadError(
-                    f"Cannot read the number {value!r} in {path!r}: {error}.",
-                    remedy="Fetch the dataset again with force=True.",
-                ) from error
+                msg = f"Cannot read the number {value!r} in {path!r}: {error}."
+                raise ReadError(msg, remedy=FETCH_AGAIN) from error
         case "onehot":
             row = np.asarray(value)
             if legend is None or row.shape != (len(legend),) or (row != 0).sum() != 1:
-                raise LabelError(
-                    f"Cannot determine the class of {path!r}: {row.tolist()} is not a one-hot vector of its classes.",
-                    remedy="Fetch the dataset again with force=True.",
-                )
+                msg = f"Cannot determine the class of {path!r}: {row.tolist()} is not a one-hot vector of its classes."
+                raise LabelError(msg, remedy=FETCH_AGAIN)
             return legend.codes[int(row.argmax())]
         case "class":
             return class_of(value, legend, path, getattr(asset, "class_names", {}))
@@ -51,10 +47,8 @@ def read_label(value: Any, asset: Table | HDF5Array, legend: Legend | None, path
                     multi_hot[legend.codes.index(class_of(class_name, legend, path, {}))] = 1
             return multi_hot
         case _:
-            raise ReadError(
-                f"Cannot read a label of kind {asset.label_kind!r} in {path!r}.",
-                remedy="Set label_kind to number, onehot, class or multilabel in the spec.",
-            )
+            msg = f"Cannot read a label of kind {asset.label_kind!r} in {path!r}."
+            raise ReadError(msg, remedy="Set label_kind to number, onehot, class or multilabel in the spec.")
 
 
 def class_of(value: Any, legend: Legend | None, path: str, names: Mapping[str, str | None]) -> int:
@@ -65,10 +59,8 @@ def class_of(value: Any, legend: Legend | None, path: str, names: Mapping[str, s
     if legend is not None and text.lstrip("-").isdigit() and int(text) in legend.codes:
         return int(text)
     class_names = "none" if legend is None else ", ".join(legend.names[:8]) + (", …" if len(legend) > 8 else "")
-    raise LabelError(
-        f"Cannot map the class {value!r} of {path!r} to a code: the classes of the dataset are {class_names}.",
-        remedy="Remove the file, or fetch the dataset again with force=True.",
-    )
+    msg = f"Cannot map the class {value!r} of {path!r} to a code: the classes of the dataset are {class_names}."
+    raise LabelError(msg, remedy="Remove the file, or fetch the dataset again with force=True.")
 
 
 def folder_label(spec: Spec, text: str, path: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from geoxt.datasets.assets import Raster
+from geoxt.datasets.assets import FETCH_AGAIN, Raster
 from geoxt.datasets.codes import code_type, decode
 from geoxt.errors import ReadError
 from geoxt.grid import window_grid
@@ -86,10 +86,8 @@ class Image:
             steps = [self._read_step(time) for time in range(self.times)]
         shapes = {values.shape for values, _ in steps}
         if len(shapes) > 1:
-            raise ReadError(
-                f"Cannot stack images of several sizes {sorted(shapes)}, the first {self.paths[0]!r}.",
-                remedy="Fetch the dataset again with force=True.",
-            )
+            msg = f"Cannot stack images of several sizes {sorted(shapes)}, the first {self.paths[0]!r}."
+            raise ReadError(msg, remedy=FETCH_AGAIN)
         values = np.stack([step[0] for step in steps]) if len(steps) > 1 else steps[0][0][np.newaxis]
         if self.asset.is_mask:
             bands = values if self.asset.colors else values[:, 0]
@@ -109,29 +107,22 @@ class Image:
         finest, grid = max(layers, key=lambda layer: layer[0].shape[-1])
         shapes = {values.shape[-2:] for values, _ in layers}
         if len(shapes) > 1 and not self.asset.mixed_resolution:
-            raise ReadError(
-                f"Cannot stack bands of several sizes {sorted(shapes)}, the first {paths[0]!r}.",
-                remedy="Fetch the dataset again with force=True.",
-            )
+            msg = f"Cannot stack bands of several sizes {sorted(shapes)}, the first {paths[0]!r}."
+            raise ReadError(msg, remedy=FETCH_AGAIN)
         return np.concatenate([_upsample(values, finest.shape[-2:]) for values, _ in layers]), grid
 
     def _read_file(self, path: str, bands: Sequence[int]) -> tuple[Array, GeoBox | None]:
         """Read bands (1-based) of a file; all bands if `bands` is empty."""
         header = self._header(path)
         if bands and max(bands) > header.count:
-            raise ReadError(
-                f"Cannot read band {max(bands)} of {path!r}: it has {header.count}.",
-                remedy="Fetch the dataset again with force=True. Or pass {bands}.",
-                argument="bands",
-            )
+            msg = f"Cannot read band {max(bands)} of {path!r}: it has {header.count}."
+            raise ReadError(msg, remedy="Fetch the dataset again with force=True. Or pass {bands}.", argument="bands")
         if self.asset.bands and self.files_per_time == 1 and header.count > len(self.asset.bands):
             self._require_opaque(path, header)
         if self.crop and header.shape != self.crop.image_shape:
-            raise ReadError(
-                f"Cannot read a window of {path!r}: its size is {header.shape}, that of the first file "
-                f"{self.crop.image_shape}.",
-                remedy="Fetch the dataset again with force=True.",
-            )
+            msg = f"Cannot read a window of {path!r}: its size is {header.shape}, that of the first file "
+            msg += f"{self.crop.image_shape}."
+            raise ReadError(msg, remedy=FETCH_AGAIN)
         window = self.crop.window if self.crop else Window(0, 0, *header.shape)
         try:
             values = read_image(path, bands or range(1, header.count + 1), window)
@@ -161,7 +152,7 @@ class Image:
 
 
 def _unreadable(path: str, error: ReadError) -> ReadError:
-    return ReadError(f"Cannot read the image {path!r}: {error}", remedy="Fetch the dataset again with force=True.")
+    return ReadError(f"Cannot read the image {path!r}: {error}", remedy=FETCH_AGAIN)
 
 
 def _upsample(values: Array, shape: tuple[int, ...]) -> Array:

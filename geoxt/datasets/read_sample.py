@@ -13,7 +13,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.datasets.arrays import Row
-from geoxt.datasets.assets import Asset, Audio, Boxes, HDF5Array, Raster, Table, Vector
+from geoxt.datasets.assets import FETCH_AGAIN, Asset, Audio, Boxes, HDF5Array, Raster, Table, Vector
 from geoxt.datasets.audio import read_wav
 from geoxt.datasets.entries import Entry, name_of
 from geoxt.datasets.find_files import is_shared
@@ -135,16 +135,14 @@ class Reader:
             size, expected = sample[key].shape[-2:], sample[first].shape[-2:]
             if asset.shape == rasters[first].shape and size != expected:
                 msg = f"Cannot read {name_of(entry.fields)}: {key} has {size[0]}x{size[1]} pixels, "
-                raise ReadError(
-                    f"{msg}{first} {expected[0]}x{expected[1]}.", remedy="Fetch the dataset again with force=True."
-                )
+                raise ReadError(f"{msg}{first} {expected[0]}x{expected[1]}.", remedy=FETCH_AGAIN)
 
         for left, top, right, bottom in sample.get("boxes", ()) if first else ():
             height, width = sample[first].shape[-2:]
             if not (left < width and top < height and right > 0 and bottom > 0):
                 msg = f"Cannot read {name_of(entry.fields)}: the box ({left:g}, {top:g}, {right:g}, {bottom:g}) is "
                 msg += f"outside its image of {height}x{width} pixels."
-                raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
+                raise ReadError(msg, remedy=FETCH_AGAIN)
 
     def value(self, key: str, entry: Entry, *, crop: Crop | None = None) -> Array:
         """Return the pixels of an asset of a sample, or of a crop of an image."""
@@ -199,7 +197,7 @@ class Reader:
             content = read_object(path)
             if asset.value not in content:
                 msg = f"Cannot read the labels in {str(path)!r}: it has no {asset.value!r}."
-                raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
+                raise ReadError(msg, remedy=FETCH_AGAIN)
             return {key: read_label(content[str(asset.value)], asset, self.spec.classes, str(path))}
         if isinstance(asset, Audio):
             return {key: _convert(read_wav(path)[0], asset, entry)}
@@ -233,7 +231,7 @@ class Reader:
             kind = "image" if isinstance(asset, Boxes) else "row"
             msg = f"Cannot find {name_of(entry.fields)} in {asset.path!r} below {str(self.root)!r}: "
             msg += f"it has no such {kind}."
-            raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
+            raise ReadError(msg, remedy=FETCH_AGAIN)
         return row
 
     def _table(self, asset: Asset) -> dict[tuple[Any, ...], Any]:
@@ -250,7 +248,7 @@ class Reader:
                 key = tuple(fields.values())
                 if key in out and not _same(out[key], value):
                     msg = f"Cannot read {str(path)!r}: {name_of(fields)} has two different rows."
-                    raise ReadError(msg, remedy="Fetch the dataset again with force=True.")
+                    raise ReadError(msg, remedy=FETCH_AGAIN)
                 out[key] = value
         return out
 
@@ -263,7 +261,7 @@ class Reader:
         for fields, row in read_rows(path, asset.columns, separator=asset.separator):
             if asset.value not in row:
                 msg = f"Cannot read the table {str(path)!r}: it has no column {asset.value!r}, but "
-                raise ReadError(f"{msg}{', '.join(map(str, row))}.", remedy="Fetch the dataset again with force=True.")
+                raise ReadError(f"{msg}{', '.join(map(str, row))}.", remedy=FETCH_AGAIN)
             yield fields, read_label(row[asset.value], asset, self.spec.classes, str(path))
 
     def _legend(self, asset: Vector) -> Any:

@@ -105,28 +105,23 @@ def readable(spec: Spec, root: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise ReadError(
-            f"Cannot open {spec.name!r} in {str(root)!r}: {error.strerror}: {str(error.filename or root)!r}.",
-            remedy="Grant read and search permission for the folder and all folders below it.",
-        ) from error
+        msg = f"Cannot open {spec.name!r} in {str(root)!r}: {error.strerror}: {str(error.filename or root)!r}."
+        remedy = "Grant read and search permission for the folder and all folders below it."
+        raise ReadError(msg, remedy=remedy) from error
 
 
 def check_folder(spec: Spec, root: Path) -> None:
     """Raise if the root is not a folder, or has a partly extracted archive."""
     if root.is_file():
-        raise ReadError(
-            f"Cannot open {spec.name!r} in {str(root)!r}: it is a file.",
-            remedy="Pass {root} of its folder, and {download:True} to extract it.",
-        )
+        msg = f"Cannot open {spec.name!r} in {str(root)!r}: it is a file."
+        raise ReadError(msg, remedy="Pass {root} of its folder, and {download:True} to extract it.")
     if not root.is_dir():
         raise no_files(spec, root)
     partial = sorted(path.name for path in (root / ".geoxt").glob("*.moving"))
     if partial:
         archive = partial[0].removesuffix(".moving")
-        raise ReadError(
-            f"Cannot open {spec.name!r} in {str(root)!r}: the extraction of {archive!r} was interrupted.",
-            remedy="Fetch the dataset again, or pass {download:True}, to complete it.",
-        )
+        msg = f"Cannot open {spec.name!r} in {str(root)!r}: the extraction of {archive!r} was interrupted."
+        raise ReadError(msg, remedy="Fetch the dataset again, or pass {download:True}, to complete it.")
 
 
 def empty_split(spec: Spec, root: Path, split: str | None, splits: Sequence[str | None] = ()) -> ReadError:
@@ -221,11 +216,10 @@ def check_archives(part: Part, root: Path, *, missing: Missing) -> list[str]:
             *(["{assets}"] if len(part.spec.assets) > 1 else []),
             "{where}",
         ]
-        raise ReadError(
-            f"Cannot open all of {part.spec.name!r} in {str(root)!r}: it lacks the files of {shown}.",
-            remedy=f"Pass {{download:True}} to download them. Or pass {', '.join(options)} of a part of the release. "
-            "Or pass {missing:'skip'} for the samples on disk.",
-        )
+        msg = f"Cannot open all of {part.spec.name!r} in {str(root)!r}: it lacks the files of {shown}."
+        remedy = f"Pass {{download:True}} to download them. Or pass {', '.join(options)} of a part of the release. "
+        remedy += "Or pass {missing:'skip'} for the samples on disk."
+        raise ReadError(msg, remedy=remedy)
     return [f"the files of {text} are absent" for text in absent]
 
 

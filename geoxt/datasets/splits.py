@@ -126,9 +126,8 @@ def _random(
     """Return the split of each sample: groups in the order of a hash of their names, divided by the fractions."""
     if abs(sum(rule.fractions.values()) - 1) > 1e-9 or min(rule.fractions.values()) < 0:
         msg = f"Cannot split by {dict(rule.fractions)}: the fractions are negative or sum to "
-        raise InputError(
-            f"{msg}{sum(rule.fractions.values())} instead of 1.", remedy="Pass {fractions} of 0 to 1 that sum to 1."
-        )
+        msg = f"{msg}{sum(rule.fractions.values())} instead of 1."
+        raise InputError(msg, remedy="Pass {fractions} of 0 to 1 that sum to 1.")
     groups = _groups(rule, entries, footprints, window)
     # A group by label lies in one stratum; other groups may have samples of several labels, and are not stratified.
     stratified = (not rule.group or "label" in rule.group) and rule.block is None and window is None

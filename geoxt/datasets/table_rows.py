@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from geoxt.datasets.assets import Columns
+from geoxt.datasets.assets import FETCH_AGAIN, Columns
 from geoxt.errors import ReadError, optional_import
 from geoxt.template import Fields, Template
 
@@ -28,10 +28,9 @@ def read_rows(path: Path, columns: Columns, *, separator: str = ",") -> Iterator
         fields: Fields = {}
         for key, template in templates:
             if key not in row:
-                raise ReadError(
-                    f"Cannot read the table {str(path)!r}: it has no column {key!r}, but {', '.join(map(str, row))}.",
-                    remedy="Fetch the dataset again with force=True, or use the release that its homepage describes.",
-                )
+                msg = f"Cannot read the table {str(path)!r}: it has no column {key!r}, but {', '.join(map(str, row))}."
+                remedy = "Fetch the dataset again with force=True, or use the release that its homepage describes."
+                raise ReadError(msg, remedy=remedy)
             matched = template.match(str(row[key]).strip().removeprefix("./"))
             if matched is None:
                 break
@@ -51,14 +50,10 @@ def read_object(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise ReadError(
-            f"Cannot read the labels in {str(path)!r}: {error}.", remedy="Fetch the dataset again with force=True."
-        ) from error
+        raise ReadError(f"Cannot read the labels in {str(path)!r}: {error}.", remedy=FETCH_AGAIN) from error
     if not isinstance(content, dict):
-        raise ReadError(
-            f"Cannot read the labels in {str(path)!r}: the JSON value is a {type(content).__name__}, not an object.",
-            remedy="Fetch the dataset again with force=True.",
-        )
+        msg = f"Cannot read the labels in {str(path)!r}: the JSON value is a {type(content).__name__}, not an object."
+        raise ReadError(msg, remedy=FETCH_AGAIN)
     return content
 
 
@@ -74,9 +69,7 @@ def _rows(path: Path, separator: str, *, header: bool) -> Iterator[Mapping[Any, 
                 if line:
                     yield dict(zip(names, line, strict=False)) if names else dict(enumerate(line))
     except (OSError, ValueError, csv.Error) as error:  # UnicodeDecodeError and ArrowInvalid are ValueErrors
-        raise ReadError(
-            f"Cannot read the table {str(path)!r}: {error}.", remedy="Fetch the dataset again with force=True."
-        ) from error
+        raise ReadError(f"Cannot read the table {str(path)!r}: {error}.", remedy=FETCH_AGAIN) from error
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:

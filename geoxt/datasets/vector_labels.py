@@ -13,7 +13,7 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from geoxt.crs import parse_crs
-from geoxt.datasets.assets import Boxes, Vector
+from geoxt.datasets.assets import FETCH_AGAIN, Boxes, Vector
 from geoxt.datasets.run_length import decode_runs
 from geoxt.errors import LabelError, ReadError
 from geoxt.grid import full_window
@@ -47,10 +47,7 @@ class Drawing:
             If a feature has a code that is not a class.
         """
         if grid is None:
-            raise ReadError(
-                f"Cannot rasterize {self.path!r}: the image of its sample has no CRS.",
-                remedy="Fetch the dataset again with force=True.",
-            )
+            raise ReadError(f"Cannot rasterize {self.path!r}: the image of its sample has no CRS.", remedy=FETCH_AGAIN)
         geometry, values, crs = self._features()
         codes = self._codes(geometry, values, legend)
         by_number = self.asset.instances or not legend
@@ -74,11 +71,9 @@ class Drawing:
         for position in np.flatnonzero(~(shapely.is_missing(geometry) | shapely.is_empty(geometry))).tolist():
             codes[position] = self._code(values[position], numbers[position], legend)
             if not self.asset.instances and legend and codes[position] not in legend.codes:
-                raise LabelError(
-                    f"Cannot map feature {numbers[position]} of {self.path!r} to a class: its code "
-                    f"{codes[position]} is none of {legend.codes}.",
-                    remedy="Fetch the dataset again with force=True.",
-                )
+                msg = f"Cannot map feature {numbers[position]} of {self.path!r} to a class: its code "
+                msg += f"{codes[position]} is none of {legend.codes}."
+                raise LabelError(msg, remedy=FETCH_AGAIN)
         return codes
 
     def _code(self, value: Any, number: int, legend: Legend | None) -> int:
@@ -92,11 +87,9 @@ class Drawing:
         except (TypeError, ValueError, OverflowError):
             pass
         classes_text = "" if legend is None else f", and no class of {', '.join(legend.names)}"
-        raise LabelError(
-            f"Cannot map feature {number} of {self.path!r} to a class: its {self.asset.column} {value!r} is not a "
-            f"whole number{classes_text}.",
-            remedy="Fetch the dataset again with force=True.",
-        )
+        msg = f"Cannot map feature {number} of {self.path!r} to a class: its {self.asset.column} {value!r} is not a "
+        msg += f"whole number{classes_text}."
+        raise LabelError(msg, remedy=FETCH_AGAIN)
 
     def _features(self) -> tuple[Array, Any, Any]:
         """Return geometries, values of the column and the CRS."""
@@ -114,10 +107,7 @@ class Drawing:
         except (OSError, ValueError, KeyError, TypeError) as error:
             if self.asset.on_error == "empty" and not isinstance(error, OSError):
                 return np.empty(0, object), [], "EPSG:4326"
-            raise ReadError(
-                f"Cannot read the polygons in {self.path!r}: {error}.",
-                remedy="Fetch the dataset again with force=True.",
-            ) from error
+            raise ReadError(f"Cannot read the polygons in {self.path!r}: {error}.", remedy=FETCH_AGAIN) from error
         try:
             crs_name = (content.get("crs") or {}).get("properties", {}).get("name")
             geometry = np.empty(len(features), object)
@@ -167,10 +157,8 @@ def read_coco(path: Path, asset: Boxes, legend: Legend) -> list[tuple[Fields, di
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, LabelError):
             raise
-        raise ReadError(
-            f"Cannot read the boxes in {str(path)!r}: {type(error).__name__} {error}.",
-            remedy="Fetch the dataset again with force=True.",
-        ) from error
+        msg = f"Cannot read the boxes in {str(path)!r}: {type(error).__name__} {error}."
+        raise ReadError(msg, remedy=FETCH_AGAIN) from error
 
 
 def _require_distinct(content: Any) -> None:
@@ -196,10 +184,8 @@ def _require_distinct(content: Any) -> None:
 def _code(name: str, asset: Boxes, legend: Legend, path: Path) -> int:
     class_name = asset.class_names.get(name, name).replace("_", " ")
     if class_name not in legend.names:
-        raise LabelError(
-            f"Cannot map category {name!r} in {str(path)!r} to a class: it is none of {', '.join(legend.names)}.",
-            remedy="Fetch the dataset again with force=True.",
-        )
+        msg = f"Cannot map category {name!r} in {str(path)!r} to a class: it is none of {', '.join(legend.names)}."
+        raise LabelError(msg, remedy=FETCH_AGAIN)
     return legend.codes[legend.names.index(class_name)]
 
 
