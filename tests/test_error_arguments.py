@@ -12,6 +12,7 @@ from test_errors import arguments_of, class_fields, package_nodes, parameters, r
 RECIPE, CONFIGURATION = ("Recipe",), ("Recipe", "TrainingConfig", "TrainingOptions", "Experiment")
 FIELDS = {
     "trainers/config/": (*CONFIGURATION, "Parsed"),
+    "trainers/experiments/": ("Experiment",),
     "trainers/loop/callbacks.py": RECIPE,
     "trainers/loop/optimizers.py": RECIPE,
     "trainers/loop/resume.py": RECIPE,

@@ -30,17 +30,25 @@ def package_nodes() -> dict[str, tuple[ast.AST, ...]]:
 
 @cache
 def raised_remedies():
-    """Return the file, the enclosing functions and the literal text of every `remedy=` in the package."""
+    """Return the file, the enclosing functions and the literal text of every remedy in the package.
+
+    Remedies are the arguments `remedy=` and the texts assigned to variables named `remedy`.
+    """
     remedies = []
     for path, nodes in package_nodes().items():
         functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        for call in nodes:
-            if not isinstance(call, ast.Call):
-                continue
-            for keyword in call.keywords:
-                if keyword.arg == "remedy":
-                    around = [f for f in functions if f.lineno <= call.lineno <= (f.end_lineno or 0)]
-                    remedies.append((f"{path}:{call.lineno}", around, literal_text(keyword.value)))
+        for node in nodes:
+            match node:
+                case ast.Call(keywords=keywords):
+                    texts = [keyword.value for keyword in keywords if keyword.arg == "remedy"]
+                case ast.Assign(targets=[ast.Name(id="remedy")], value=text):
+                    texts = [text]
+                case ast.AugAssign(target=ast.Name(id="remedy"), value=text):
+                    texts = [text]
+                case _:
+                    continue
+            around = [f for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
+            remedies += [(f"{path}:{node.lineno}", around, literal_text(text)) for text in texts]
     return remedies
 
 

@@ -80,9 +80,9 @@ def messages(nodes: Sequence[ast.AST]):
                 expressions = [*arguments, *(keyword.value for keyword in keywords if keyword.arg == "remedy")]
             case ast.Call(func=ast.Attribute(attr="warn"), args=[message, *_]):
                 expressions = [message]
-            case ast.Assign(targets=[ast.Name(id="msg")], value=value):
+            case ast.Assign(targets=[ast.Name(id="msg" | "problem" | "remedy")], value=value):
                 expressions = [value]
-            case ast.AugAssign(target=ast.Name(id="msg"), value=value):
+            case ast.AugAssign(target=ast.Name(id="msg" | "problem" | "remedy"), value=value):
                 expressions = [value]
             case _:
                 continue

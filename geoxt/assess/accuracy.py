@@ -151,7 +151,7 @@ def stratified(strata: Array, sizes: Floats, names: Sequence[Any]) -> Survey:
     counts = np.bincount(strata, minlength=len(sizes))
     empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
     if empty:
-        problem = f"Cannot estimate: the strata {empty} have no sampled pixel, so that nothing is known of them."
+        problem = f"Cannot estimate: the strata {empty} have no sampled pixel."
         raise InputError(problem, remedy="Sample them, or join them with another stratum.", value=empty)
     single = [name for name, count in zip(names, counts, strict=True) if count == 1]
     if single:

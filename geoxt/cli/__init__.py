@@ -325,6 +325,5 @@ def _module(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"Cannot run this command without {error.name}.", remedy="Run pip install 'geoxt[train,plot,assess]'."
-        ) from error
+        msg = f"Cannot run this command without {error.name}."
+        raise MissingDependency(msg, remedy="Run pip install 'geoxt[train,plot,assess]'.") from error

@@ -91,12 +91,8 @@ def run(job: Bench, *, log: Log = lambda _: None) -> tuple[Rate, ...]:
     shapes = ", ".join(f"{name} {' x '.join(map(str, layer.shape))} {layer.dtype}" for name, layer in data.items())
     log(f"open      {shapes} in {crs_name(grid.crs)}, {time.perf_counter() - start:.2f} s")
     if min(grid.shape) < job.size:
-        raise InputError(
-            f"Cannot read windows of {job.size} px: all layers cover only {grid.shape[0]} x {grid.shape[1]} px.",
-            remedy=f"Pass {{size}} of {min(grid.shape)} or less.",
-            value=job.size,
-            argument="size",
-        )
+        msg = f"Cannot read windows of {job.size} px: all layers cover only {grid.shape[0]} x {grid.shape[1]} px."
+        raise InputError(msg, remedy=f"Pass {{size}} of {min(grid.shape)} or less.", value=job.size, argument="size")
     start = time.perf_counter()
     next(iter(loader(data, RandomSampler(data, size=job.size, length=1, seed=1))))
     log(f"first     window after {time.perf_counter() - start:.2f} s")
@@ -131,19 +127,11 @@ def _check(job: Bench) -> None:
     for name, minimum in {"size": 1, "batch_size": 1, "batches": 2, "repeats": 1}.items():
         value = getattr(job, name)
         if value < minimum:
-            raise InputError(
-                f"Cannot time windows with {name} {value}.",
-                remedy=f"Pass {{{name}}} of {minimum} or more.",
-                value=value,
-                argument=name,
-            )
+            msg = f"Cannot time windows with {name} {value}."
+            raise InputError(msg, remedy=f"Pass {{{name}}} of {minimum} or more.", value=value, argument=name)
     if job.num_workers is not None and min(job.num_workers, default=-1) < 0:
-        raise InputError(
-            f"Cannot time windows with the worker counts {list(job.num_workers)}.",
-            remedy="Pass {num_workers} of 0 or more.",
-            value=job.num_workers,
-            argument="num_workers",
-        )
+        msg = f"Cannot time windows with the worker counts {list(job.num_workers)}."
+        raise InputError(msg, remedy="Pass {num_workers} of 0 or more.", value=job.num_workers, argument="num_workers")
 
 
 def _settings(job: Bench) -> list[Setting]:

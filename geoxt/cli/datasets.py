@@ -47,10 +47,8 @@ def run(args: argparse.Namespace, log: Callable[[str], None], *, progress: bool 
                 report = load(args.name, args.root, **_part(args), missing="skip").verify(deep=args.deep)
             log(str(report))
             if not report.ok:
-                raise ReadError(
-                    f"{args.name!r} in {args.root!r} has {len(report.problems)} problems.",
-                    remedy=f"Run geoxt datasets fetch {args.name} {args.root} --force.",
-                )
+                msg = f"{args.name!r} in {args.root!r} has {len(report.problems)} problems."
+                raise ReadError(msg, remedy=f"Run geoxt datasets fetch {args.name} {args.root} --force.")
         case _:
             raise InputError(f"Cannot run {args.action!r}.", remedy="Pass list, info, fetch or verify.")
 
@@ -61,11 +59,7 @@ def _part(args: argparse.Namespace) -> dict[str, Any]:
     for text in args.where or ():
         name, _, value = text.partition("=")
         if not name or not value:
-            raise InputError(
-                f"Cannot select samples by {text!r}: it is not of the form FIELD=VALUE.",
-                remedy="Pass {where} such as season=ROIs1158_spring.",
-                value=text,
-                argument="where",
-            )
+            msg = f"Cannot select samples by {text!r}: it is not of the form FIELD=VALUE."
+            raise InputError(msg, remedy="Pass {where} such as season=ROIs1158_spring.", value=text, argument="where")
         where.setdefault(name, []).append(value)
     return {"split": args.split, "assets": args.assets, "where": where or None}

@@ -189,27 +189,18 @@ def _check(job: Demo) -> None:
     """Raise on invalid arguments, before any work."""
     if (job.image is None) != (job.labels is None):
         present, missing = ("image", "labels") if job.labels is None else ("labels", "image")
-        raise InputError(
-            f"Cannot train with {present} alone.",
-            remedy=f"Pass {{{missing}}} as well. Or pass neither, for a generated world.",
-            argument=missing,
-        )
+        msg = f"Cannot train with {present} alone."
+        remedy = f"Pass {{{missing}}} as well. Or pass neither, for a generated world."
+        raise InputError(msg, remedy=remedy, argument=missing)
     for name in ("product", "crs"):
         if job.image is None and getattr(job, name) is not None:
-            raise InputError(
-                f"Cannot use {name} {getattr(job, name)!r} without an image.",
-                remedy="Pass {image} and {labels} as well.",
-                argument=name,
-            )
+            msg = f"Cannot use {name} {getattr(job, name)!r} without an image."
+            raise InputError(msg, remedy="Pass {image} and {labels} as well.", argument=name)
     for name, minimum in {"epochs": 1, "seed": 0, "classes": MIN_CLASSES, "block": 1, "size": 1}.items():
         value = getattr(job, name)
         if value is not None and value < minimum:
-            raise InputError(
-                f"Cannot use {name} {value}.",
-                remedy=f"Pass {{{name}}} of {minimum} or more.",
-                value=value,
-                argument=name,
-            )
+            msg = f"Cannot use {name} {value}."
+            raise InputError(msg, remedy=f"Pass {{{name}}} of {minimum} or more.", value=value, argument=name)
     models.get(job.model)  # raises for an unknown name
     if job.image is not None and job.labels is not None:
         _require_distinct_files(job.image, job.labels)
@@ -221,12 +212,9 @@ def _require_distinct_files(image: Sequence[str], labels: str) -> None:
     label_files = {str(Path(path).resolve()) for path in expand_paths(labels)}
     for path in image_files:
         if str(Path(path).resolve()) in label_files:
-            raise InputError(
-                f"Cannot learn {labels!r} from an image that contains it: the image files include {path!r}.",
-                remedy="Pass {image} with a pattern that leaves it out.",
-                value=path,
-                argument="image",
-            )
+            msg = f"Cannot learn {labels!r} from an image that contains it: the image files include {path!r}."
+            remedy = "Pass {image} with a pattern that leaves it out."
+            raise InputError(msg, remedy=remedy, value=path, argument="image")
 
 
 def _open(job: Demo, log: Log) -> xr.Dataset:
@@ -246,10 +234,8 @@ def _open(job: Demo, log: Log) -> xr.Dataset:
     data = intersection(image=image, labels=labels, grid="image")
     legend = legend_of_labels(data["labels"], max_codes=_MAX_CLASSES if job.classes is None else job.classes)
     if len(legend) < MIN_CLASSES:
-        raise LabelError(
-            f"Cannot learn to tell classes apart: all labels inside the image are {legend.names[0]!r}.",
-            remedy="Pass {labels} of two classes or more.",
-        )
+        msg = f"Cannot learn to tell classes apart: all labels inside the image are {legend.names[0]!r}."
+        raise LabelError(msg, remedy="Pass {labels} of two classes or more.")
     data = data.rename(labels="mask")
     data["mask"] = data["mask"].assign_attrs(legend.attrs())
     rows, cols = grid_of(data).shape
@@ -278,11 +264,9 @@ def _require_degrees(layer: xr.DataArray) -> None:
     assert grid.crs is not None
     west, south, east, north = grid.boundingbox.bbox
     if grid.crs.geographic and (max(-west, east) > 540 or max(-south, north) > 100):
-        raise CRSError(
-            f"Cannot use the CRS of {layer.name!r}: {crs_name(grid.crs)} is in degrees, but the coordinates are "
-            f"({west:g}, {south:g}) to ({east:g}, {north:g}).",
-            remedy="Assign the file its true CRS: gdal_edit.py -a_srs EPSG:….",
-        )
+        msg = f"Cannot use the CRS of {layer.name!r}: {crs_name(grid.crs)} is in degrees, but the coordinates are "
+        msg += f"({west:g}, {south:g}) to ({east:g}, {north:g})."
+        raise CRSError(msg, remedy="Assign the file its true CRS: gdal_edit.py -a_srs EPSG:….")
 
 
 def _sizes(job: Demo, data: xr.Dataset) -> tuple[int, int]:
@@ -294,12 +278,8 @@ def _sizes(job: Demo, data: xr.Dataset) -> tuple[int, int]:
     if size is None:
         size = min(max(block * 3 // 4 // 8 * 8, 8), block)
     if size > block:
-        raise InputError(
-            f"Cannot train on windows of {size} px in blocks of {block} px.",
-            remedy=f"Pass {{size}} of 1 to {block}.",
-            value=size,
-            argument="size",
-        )
+        msg = f"Cannot train on windows of {size} px in blocks of {block} px."
+        raise InputError(msg, remedy=f"Pass {{size}} of 1 to {block}.", value=size, argument="size")
     return size, block
 
 
@@ -312,22 +292,17 @@ def _split(data: xr.Dataset, block: int, seed: int) -> tuple[Split, dict[str, in
     try:
         split = by_block(data, size=block, seed=seed)
     except InputError as error:
-        raise InputError(
-            f"Cannot split {rows} x {cols} px into training, validation and test by blocks of {block} px: there are "
-            "too few blocks.",
-            remedy="Pass a smaller {block}. Or pass a larger {image}.",
-            value=block,
-            argument="block",
-        ) from error
+        msg = f"Cannot split {rows} x {cols} px into training, validation and test by blocks of {block} px: there are "
+        msg += "too few blocks."
+        remedy = "Pass a smaller {block}. Or pass a larger {image}."
+        raise InputError(msg, remedy=remedy, value=block, argument="block") from error
     labeled = _labeled_blocks(data["mask"], split)
     if not all(labeled.values()):
         split = by_block(data, size=block, seed=seed, labels=data["mask"])
         labeled = _labeled_blocks(data["mask"], split)
     if not all(labeled.values()):
-        raise InputError(
-            f"Cannot train, validate and test: labels lie in {_count(sum(labeled.values()), 'block')} of {block} px.",
-            remedy="Pass a smaller {block}, another {seed}, or {labels} of a larger area.",
-        )
+        msg = f"Cannot train, validate and test: labels lie in {_count(sum(labeled.values()), 'block')} of {block} px."
+        raise InputError(msg, remedy="Pass a smaller {block}, another {seed}, or {labels} of a larger area.")
     return split, labeled
 
 

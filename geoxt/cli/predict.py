@@ -149,9 +149,8 @@ def _require_tiles(job: Job) -> None:
 def _write_tiles(job: Job, network: Any) -> Path | TileEstimate:
     """Write a folder of map tiles and return its path, or return their estimate."""
     if network.card.kind.target == "instances":
-        raise InputError(
-            "Cannot write detections as map tiles.", remedy="Leave {tiles} out, and pass {out:detections.gpkg}."
-        )
+        msg = "Cannot write detections as map tiles."
+        raise InputError(msg, remedy="Leave {tiles} out, and pass {out:detections.gpkg}.")
     prediction = _predict(job, network, _open(job, network.card))
     tiles: Any = job.tiles
     options = {name: value for name, value in job.tiling.items() if value is not None}
@@ -181,11 +180,8 @@ def _require_other_path(job: Job) -> None:
     out = Path(job.out).resolve()
     for path in (*expand_paths(list(job.images), folders=True), *_checkpoints(job)):
         if Path(path).resolve() == out:
-            raise OutputError(
-                f"Cannot write {job.out!r}: the map is made from this file.",
-                remedy="Pass another {out}.",
-                value=job.out,
-            )
+            msg = f"Cannot write {job.out!r}: the map is made from this file."
+            raise OutputError(msg, remedy="Pass another {out}.", value=job.out)
 
 
 def _open(job: Job, card: Card) -> xr.DataArray:
@@ -215,12 +211,9 @@ def parse_bands(pairs: list[str]) -> dict[str, str]:
     """
     for pair in pairs:
         if pair.count("=") != 1:
-            raise InputError(
-                f"Cannot read the band names {pair!r}.",
-                remedy="Pass {bands} as pairs such as nir=B08, the model's name before the image's.",
-                value=pair,
-                argument="bands",
-            )
+            msg = f"Cannot read the band names {pair!r}."
+            remedy = "Pass {bands} as pairs such as nir=B08, the model's name before the image's."
+            raise InputError(msg, remedy=remedy, value=pair, argument="bands")
     return dict(pair.split("=") for pair in pairs)
 
 
@@ -229,10 +222,7 @@ def _writer(out: str, *, is_detector: bool) -> Callable[..., Path]:
     suffix = Path(out).suffix.lower()
     if suffix not in writers:
         output = "detections" if is_detector else "a raster map"
-        raise InputError(
-            f"Cannot write {out!r}: the output of the model is {output}.",
-            remedy=f"Pass {{out}} with an extension of {', '.join(writers)}; for plain images .csv or a folder.",
-            value=out,
-            argument="out",
-        )
+        msg = f"Cannot write {out!r}: the output of the model is {output}."
+        remedy = f"Pass {{out}} with an extension of {', '.join(writers)}; for plain images .csv or a folder."
+        raise InputError(msg, remedy=remedy, value=out, argument="out")
     return writers[suffix]

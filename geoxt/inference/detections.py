@@ -130,10 +130,8 @@ def detect(
     layer = stack_bands(layer) if isinstance(layer, xr.Dataset) else layer
     view = view_of(select_bands(layer, card, bands))
     if view.shape[0] != 1:
-        raise InputError(
-            f"Cannot detect objects in {view.shape[0]} time steps at once.",
-            remedy="Select one, e.g. layer.isel(time=0).",
-        )
+        msg = f"Cannot detect objects in {view.shape[0]} time steps at once."
+        raise InputError(msg, remedy="Select one, e.g. layer.isel(time=0).")
     height, width = parse_size(size)
     shared = (height // 4, width // 4) if overlap is None else parse_overlap(overlap)
     lattice = Lattice(shape=view.grid.shape.yx, size=(height, width), overlap=shared)
@@ -146,11 +144,9 @@ def detect(
     assert view.grid.crs is not None
     classes = legend or (card.legend if card else _numbered_legend(labels))
     if len(labels) and (labels.min() < 1 or labels.max() > len(classes)):
-        raise InputError(
-            f"Cannot name the labels {labels.min()} to {labels.max()} of the model by a legend of {len(classes)}"
-            " classes.",
-            remedy="Pass {legend} with a class for each label.",
-        )
+        msg = f"Cannot name the labels {labels.min()} to {labels.max()} of the model by a legend of {len(classes)}"
+        msg += " classes."
+        raise InputError(msg, remedy="Pass {legend} with a class for each label.")
     remaining = _merge(detections, labels, iou_threshold, class_agnostic=class_agnostic)
     class_indices = labels[remaining] - 1
     columns = {

@@ -211,11 +211,9 @@ class TilePipeline:
 
     def _require_finite(self) -> None:
         if self._any_finite and not bool(torch.stack(self._any_finite).all()):
-            raise InputError(
-                "Cannot predict with this model: none of its outputs for a batch of tiles is finite.",
-                remedy="Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata.",
-                argument="model",
-            )
+            msg = "Cannot predict with this model: none of its outputs for a batch of tiles is finite."
+            remedy = "Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata."
+            raise InputError(msg, remedy=remedy, argument="model")
 
 
 def _three(tensors: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

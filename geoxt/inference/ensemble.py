@@ -88,12 +88,9 @@ class Ensemble(nn.Module):
         for member in self.members:
             for values in self._predictions(member, images, valid):
                 if spread.count and values.shape != spread.mean.shape:
-                    raise InputError(
-                        f"Cannot average members whose outputs have {spread.mean.shape[1]} and {values.shape[1]} "
-                        f"channels, of {tuple(spread.mean.shape[2:])} and {tuple(values.shape[2:])} pixels.",
-                        remedy="Pass {members} with equal outputs.",
-                        argument="members",
-                    )
+                    msg = f"Cannot average members whose outputs have {spread.mean.shape[1]} and {values.shape[1]} "
+                    msg += f"channels, of {tuple(spread.mean.shape[2:])} and {tuple(values.shape[2:])} pixels."
+                    raise InputError(msg, remedy="Pass {members} with equal outputs.", argument="members")
                 spread.add(values.float(), classes=self.classes)
         if not self.spread:
             return spread.mean
@@ -154,30 +151,22 @@ def ensemble_of(
         uncertainty of a regression and there is a single prediction.
     """
     if num_mc_samples is not None and num_mc_samples < 2:
-        raise InputError(
-            f"Cannot sample by dropout: num_mc_samples={num_mc_samples!r}.",
-            remedy="Pass {num_mc_samples:20}, 2 or more.",
-            value=num_mc_samples,
-            argument="num_mc_samples",
-        )
+        msg = f"Cannot sample by dropout: num_mc_samples={num_mc_samples!r}."
+        remedy = "Pass {num_mc_samples:20}, 2 or more."
+        raise InputError(msg, remedy=remedy, value=num_mc_samples, argument="num_mc_samples")
     require_equal_cards(members)
     stage: Stage = "activated" if regression else kind.stage
     spread = kind.name == "uncertainty"
     if len(members) == 1 and not num_mc_samples and not tta:
         if spread and regression:
-            raise InputError(
-                "Cannot compute the uncertainty of one prediction of a regression.",
-                remedy="Pass {members}. Or pass {num_mc_samples:20}. Or pass {tta:True}.",
-                argument="output",
-            )
+            msg = "Cannot compute the uncertainty of one prediction of a regression."
+            remedy = "Pass {members}. Or pass {num_mc_samples:20}. Or pass {tta:True}."
+            raise InputError(msg, remedy=remedy, argument="output")
         return None
     if stage not in _STAGES:
-        raise InputError(
-            f"Cannot average {kind.name} over several predictions.",
-            remedy=f"Pass {{output:'{'regression' if regression else 'probabilities'}'}} or {{output:'uncertainty'}}.",
-            value=kind.name,
-            argument="output",
-        )
+        msg = f"Cannot average {kind.name} over several predictions."
+        remedy = f"Pass {{output:'{'regression' if regression else 'probabilities'}'}} or {{output:'uncertainty'}}."
+        raise InputError(msg, remedy=remedy, value=kind.name, argument="output")
     return Ensemble(
         members,
         stage=stage,
@@ -205,17 +194,11 @@ def require_equal_cards(members: Sequence[nn.Module]) -> None:
     cards: list[Card | None] = [member.card if isinstance(member, Network) else None for member in members]
     for number, card in enumerate(cards):
         if (card is None) != (cards[0] is None):
-            raise InputError(
-                f"Cannot average the members 0 and {number}: one of them has no model card.",
-                remedy="Pass {members} that all have one, or none.",
-                argument="members",
-            )
+            msg = f"Cannot average the members 0 and {number}: one of them has no model card."
+            raise InputError(msg, remedy="Pass {members} that all have one, or none.", argument="members")
         for field, title in _COMPARED.items() if card is not None else ():
             first, other = getattr(cards[0], field), getattr(card, field)
             if first != other and not (field == "common_names" and () in {first, other}):
-                raise InputError(
-                    f"Cannot average the members 0 and {number}: their {title} are {first!r} and {other!r}.",
-                    remedy="Pass {members} of one task, trained on equal bands and classes.",
-                    value=other,
-                    argument="members",
-                )
+                msg = f"Cannot average the members 0 and {number}: their {title} are {first!r} and {other!r}."
+                remedy = "Pass {members} of one task, trained on equal bands and classes."
+                raise InputError(msg, remedy=remedy, value=other, argument="members")

@@ -162,9 +162,8 @@ class EstimatorNetwork(Network):
         title = type(self._estimator).__name__
         if name in {"logits", "embeddings"}:
             msg = f"Cannot predict {name} with a {title}."
-            raise InputError(
-                msg, remedy="Pass {output:'classes'} or {output:'probabilities'}.", value=name, argument="output"
-            )
+            remedy = "Pass {output:'classes'} or {output:'probabilities'}."
+            raise InputError(msg, remedy=remedy, value=name, argument="output")
         labels = name == "classes" and single
         if not labels and not hasattr(self._estimator, "predict_proba"):
             reason = f"Cannot predict {name} with" if single else "Cannot average"

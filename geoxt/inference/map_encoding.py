@@ -24,10 +24,8 @@ def legend_of_map(kind: OutputKind, legend: Legend | None, card: Card | None, ch
     """
     classes = legend or (card.legend if card and kind.classes else numbered(channels))
     if (kind.classes or legend) and len(classes) != channels:
-        raise InputError(
-            f"Cannot name the {channels} channels of the model by a legend of {len(classes)} classes.",
-            remedy=f"Pass {{legend}} with {channels} classes.",
-        )
+        msg = f"Cannot name the {channels} channels of the model by a legend of {len(classes)} classes."
+        raise InputError(msg, remedy=f"Pass {{legend}} with {channels} classes.")
     return classes
 
 

@@ -74,18 +74,13 @@ def activate_dropout(model: nn.Module) -> None:
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, _DropoutNd)]
     layers = [(name, module) for name, module in layers if module.p > 0]
     if not layers:
-        raise InputError(
-            "Cannot sample by dropout: the model has no dropout layer with a probability above 0.",
-            remedy="Pass a {model} that was trained with dropout. Or pass several models as {members}.",
-            argument="num_mc_samples",
-        )
+        msg = "Cannot sample by dropout: the model has no dropout layer with a probability above 0."
+        remedy = "Pass a {model} that was trained with dropout. Or pass several models as {members}."
+        raise InputError(msg, remedy=remedy, argument="num_mc_samples")
     for number, (name, module) in enumerate(layers):
         if not isinstance(module, (nn.Dropout, *_BY_CHANNEL)):
-            raise InputError(
-                f"Cannot sample by the dropout layer {name!r}: {type(module).__name__} is not supported.",
-                remedy="Pass several models as {members}.",
-                argument="num_mc_samples",
-            )
+            msg = f"Cannot sample by the dropout layer {name!r}: {type(module).__name__} is not supported."
+            raise InputError(msg, remedy="Pass several models as {members}.", argument="num_mc_samples")
         parent, _, child = name.rpartition(".")
         active = MCDropout(module.p, by_channel=isinstance(module, _BY_CHANNEL), layer=number)
         setattr(model.get_submodule(parent), child, active)

@@ -42,18 +42,14 @@ def select_bands(
     if card is None or not card.bands:
         if names:
             reason = "has no card" if card is None else "was fitted to features without names"
-            raise InputError(
-                f"Cannot select the bands {dict(names)!r}: the model {reason}, so its bands have no names.",
-                remedy="Select them from the layer: layer.sel(band=[...]).",
-            )
+            msg = f"Cannot select the bands {dict(names)!r}: the model {reason}, so its bands have no names."
+            raise InputError(msg, remedy="Select them from the layer: layer.sel(band=[...]).")
         return layer
     layer_names = dict(names or {})
     unknown = [name for name in layer_names if name not in card.bands]
     if unknown:
-        raise InputError(
-            f"Cannot pass the band {unknown[0]!r} to a model with the bands {', '.join(card.bands)}.",
-            remedy="Pass {bands} with some of these as keys.",
-        )
+        msg = f"Cannot pass the band {unknown[0]!r} to a model with the bands {', '.join(card.bands)}."
+        raise InputError(msg, remedy="Pass {bands} with some of these as keys.")
     if "band" not in layer.coords or "band" not in layer.dims:
         return _unnamed_bands_error(layer, card, title)
     available = band_names_of(layer)
@@ -109,7 +105,5 @@ def _unnamed_bands_error(layer: xr.DataArray, card: Card, title: str) -> xr.Data
     count = layer.sizes.get("band", 1)
     if count == len(card.bands):
         return layer
-    raise InputError(
-        f"Cannot predict: {title} has {count} unnamed bands, the model takes {', '.join(card.bands)}.",
-        remedy="Select and name them: layer.assign_coords(band=[...]).",
-    )
+    msg = f"Cannot predict: {title} has {count} unnamed bands, the model takes {', '.join(card.bands)}."
+    raise InputError(msg, remedy="Select and name them: layer.assign_coords(band=[...]).")

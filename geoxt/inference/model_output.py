@@ -66,28 +66,23 @@ def _select(output: Any, head: str | int | None) -> Tensor:
     if head not in outputs:
         names = ", ".join(map(repr, outputs))
         available = f"the outputs {names}" if names else "one output"
-        raise InputError(
-            f"Cannot take the output {head!r} of a model with {available}.",
-            remedy=f"Pass {{head}}, one of {names}." if names else "Leave {head} out.",
-        )
+        msg = f"Cannot take the output {head!r} of a model with {available}."
+        raise InputError(msg, remedy=f"Pass {{head}}, one of {names}." if names else "Leave {head} out.")
     return _tensor(outputs[head])
 
 
 def _tensor(output: Any) -> Tensor:
     if isinstance(output, Tensor):
         return output
-    raise InputError(
-        f"Cannot map with this model: its output is a {type(output).__name__}.",
-        remedy="Pass a {model} whose outputs are tensors. Or pass {head} to select one.",
-    )
+    msg = f"Cannot map with this model: its output is a {type(output).__name__}."
+    raise InputError(msg, remedy="Pass a {model} whose outputs are tensors. Or pass {head} to select one.")
 
 
 def _softmax(logits: Tensor) -> Tensor:
     if logits.shape[1] == 1:
-        raise InputError(
-            "Cannot compute probabilities of 1 channel.",
-            remedy="Pass {output:'values'} or {output:'regression'}. Or pass a {model} with one channel per class.",
-        )
+        msg = "Cannot compute probabilities of 1 channel."
+        remedy = "Pass {output:'values'} or {output:'regression'}. Or pass a {model} with one channel per class."
+        raise InputError(msg, remedy=remedy)
     return logits.softmax(dim=1)
 
 

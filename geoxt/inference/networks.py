@@ -23,9 +23,8 @@ def network_of(model: nn.Module | Estimator | SomePath) -> nn.Module:
         return from_file(model)
     if not isinstance(model, nn.Module):
         msg = f"Cannot predict with a model of the type {type(model).__name__}."
-        raise InputError(
-            msg, remedy="Pass {model}, a module, a fitted estimator, or the path of a file.", argument="model"
-        )
+        remedy = "Pass {model}, a module, a fitted estimator, or the path of a file."
+        raise InputError(msg, remedy=remedy, argument="model")
     network = getattr(model, "network", None)
     return network if isinstance(network, Network) else model
 
@@ -35,11 +34,8 @@ def networks_of(
 ) -> list[nn.Module]:
     """Return the networks of an ensemble, or that of a single model."""
     if isinstance(members, (str, os.PathLike, nn.Module)):
-        raise InputError(
-            "Cannot use one model as the members of an ensemble.",
-            remedy="Pass {members} as a list of models or checkpoints.",
-            argument="members",
-        )
+        msg = "Cannot use one model as the members of an ensemble."
+        raise InputError(msg, remedy="Pass {members} as a list of models or checkpoints.", argument="members")
     network = None if model is None else network_of(model)
     networks = [network_of(member) for member in members]
     if network is not None and not networks:

@@ -109,15 +109,12 @@ def _factor(size: tuple[int, int], output: tuple[int, int], *, coarse: bool) -> 
     if size == output:
         return 1, 1
     if not coarse and output != (1, 1):
-        raise InputError(
-            f"Cannot map with this model: for images of {size} pixels its output has {output}.",
-            remedy="Pass a {model} whose output has as many. Or pass {output:'embeddings'} for a coarser grid.",
-        )
+        msg = f"Cannot map with this model: for images of {size} pixels its output has {output}."
+        remedy = "Pass a {model} whose output has as many. Or pass {output:'embeddings'} for a coarser grid."
+        raise InputError(msg, remedy=remedy)
     if any(pixels % length for pixels, length in zip(size, output, strict=True)):
-        raise InputError(
-            f"Cannot place embeddings of {output} over tiles of {size} pixels: the stride is not a whole number.",
-            remedy="Pass {size}, a multiple of the model's stride.",
-        )
+        msg = f"Cannot place embeddings of {output} over tiles of {size} pixels: the stride is not a whole number."
+        raise InputError(msg, remedy="Pass {size}, a multiple of the model's stride.")
     return size[0] // output[0], size[1] // output[1]
 
 
@@ -128,8 +125,6 @@ def _overlap_of_map(
     if requested is None:
         return size[0] // 4 // factor[0], size[1] // 4 // factor[1]
     if any(pixels % step for pixels, step in zip(requested, factor, strict=True)):
-        raise InputError(
-            f"Cannot overlap by {requested} pixels with a model whose output has a stride of {factor}.",
-            remedy=f"Pass {{overlap}}, a multiple of {factor[0]}.",
-        )
+        msg = f"Cannot overlap by {requested} pixels with a model whose output has a stride of {factor}."
+        raise InputError(msg, remedy=f"Pass {{overlap}}, a multiple of {factor[0]}.")
     return requested[0] // factor[0], requested[1] // factor[1]

@@ -70,12 +70,9 @@ def output_for(task: TaskKind | None, name: Output | None = None) -> OutputKind:
         msg = f"Cannot map with a model for {task.name}: its outputs are objects."
         raise InputError(msg, remedy="Call detect() instead.", value=task.name, argument="model")
     reason = "a pixel may have several labels" if task.activation == "sigmoid" else "its task has no such output"
-    raise InputError(
-        f"Cannot predict {kind.name} with a model for {task.name}: {reason}.",
-        remedy=f"Pass {{output}}, one of {', '.join(task.outputs)}.",
-        value=kind.name,
-        argument="output",
-    )
+    msg = f"Cannot predict {kind.name} with a model for {task.name}: {reason}."
+    remedy = f"Pass {{output}}, one of {', '.join(task.outputs)}."
+    raise InputError(msg, remedy=remedy, value=kind.name, argument="output")
 
 
 def output_of(name: str) -> OutputKind:
@@ -88,7 +85,6 @@ def output_of(name: str) -> OutputKind:
     """
     if name not in OUTPUTS:
         hint = " For boxes use detect()." if name in {"boxes", "instances"} else ""
-        raise InputError(
-            f"Cannot predict the output {name!r}.", remedy=f"Pass {{output}}, one of {', '.join(OUTPUTS)}.{hint}"
-        )
+        msg = f"Cannot predict the output {name!r}."
+        raise InputError(msg, remedy=f"Pass {{output}}, one of {', '.join(OUTPUTS)}.{hint}")
     return OUTPUTS[name]

@@ -153,11 +153,9 @@ class Runner:
             valid = np.concatenate([valid, np.zeros((missing, *valid.shape[1:]), bool)])
         result: Array = self._run(images, valid)[:count].float().cpu().numpy()
         if self.requires_finite and not np.isfinite(result).any():
-            raise InputError(
-                f"Cannot predict with this model: none of its outputs for {count} tiles is finite.",
-                remedy="Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata.",
-                argument="model",
-            )
+            msg = f"Cannot predict with this model: none of its outputs for {count} tiles is finite."
+            remedy = "Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata."
+            raise InputError(msg, remedy=remedy, argument="model")
         return result
 
     def _run(self, images: Array, valid: Mask) -> Tensor:
@@ -190,12 +188,9 @@ def _require_finite_weights(model: nn.Module) -> None:
     """Raise if a weight of a model is NaN or infinite, as after a training that diverged."""
     for name, weight in model.named_parameters():
         if not bool(torch.isfinite(weight).all()):
-            raise InputError(
-                f"Cannot predict with this model: its weights {name!r} are not finite.",
-                remedy="Train it again with a lower learning rate, and pass that {model}.",
-                value=name,
-                argument="model",
-            )
+            msg = f"Cannot predict with this model: its weights {name!r} are not finite."
+            remedy = "Train it again with a lower learning rate, and pass that {model}."
+            raise InputError(msg, remedy=remedy, value=name, argument="model")
 
 
 def _restore_runner(

@@ -260,11 +260,10 @@ def _image_of(node: str, ds: xr.Dataset) -> xr.DataArray:
     if images and is_band_dataset(ds[images]):
         return stack_bands(ds[images])
     location = f"node {node!r}" if node else "the Dataset"
-    raise InputError(
-        f"Cannot choose the image to predict from: {location} has {[str(name) for name in ds.data_vars]}, "
-        f"{len(images)} of which are images.",
-        remedy="Choose one with ds[['image']], of a tree with tree.map_over_datasets(lambda ds: ds[['image']]).",
-    )
+    msg = f"Cannot choose the image to predict from: {location} has {[str(name) for name in ds.data_vars]}, "
+    msg += f"{len(images)} of which are images."
+    remedy = "Choose one with ds[['image']], of a tree with tree.map_over_datasets(lambda ds: ds[['image']])."
+    raise InputError(msg, remedy=remedy)
 
 
 def _predict(
@@ -291,10 +290,8 @@ def _predict(
     # A pixel that is missing at one of a fixed number of dates cannot be compared.
     compares = series and dates > 1
     if compares and selected.sizes.get("time", 1) != dates:
-        raise InputError(
-            f"Cannot predict change from {selected.sizes.get('time', 1)} time steps: the model compares {dates}.",
-            remedy="Pass a {layer} of two, such as xr.concat([before, after], 'time').",
-        )
+        msg = f"Cannot predict change from {selected.sizes.get('time', 1)} time steps: the model compares {dates}."
+        raise InputError(msg, remedy="Pass a {layer} of two, such as xr.concat([before, after], 'time').")
     of_map = output_grid(
         view_of(selected), runner, size=size, overlap=overlap, blend=blend, series=series, all_steps_valid=compares,
         coarse=kind.coarse,
@@ -320,9 +317,8 @@ def _predict(
 def _side(array: BlendedMap, axis: int, chunks: int | None) -> int:
     """Return the side of a chunk: a multiple of the stride of the tiles."""
     if chunks is not None and chunks < 1:
-        raise InputError(
-            f"Cannot divide the map into chunks of {chunks!r} pixels.", remedy="Pass {chunks} of 1 or more."
-        )
+        msg = f"Cannot divide the map into chunks of {chunks!r} pixels."
+        raise InputError(msg, remedy="Pass {chunks} of 1 or more.")
     stride = array.lattice.stride[axis]
     pixel_bytes = int(np.prod(array.encoding.leading_shape)) * array.dtype.itemsize
     side = (_MAX_BYTES / pixel_bytes) ** 0.5

@@ -46,14 +46,11 @@ class Lattice:
 
     def __post_init__(self) -> None:
         if not all(0 <= overlap < size for overlap, size in zip(self.overlap, self.size, strict=True)):
-            raise InputError(
-                f"Cannot tile with an overlap of {self.overlap} and a size of {self.size} pixels.",
-                remedy="Pass {overlap} from 0 to size - 1.",
-            )
+            msg = f"Cannot tile with an overlap of {self.overlap} and a size of {self.size} pixels."
+            raise InputError(msg, remedy="Pass {overlap} from 0 to size - 1.")
         if self.blend not in get_args(Blend):
-            raise InputError(
-                f"Cannot blend tiles by {self.blend!r}.", remedy=f"Pass {{blend}}, one of {', '.join(get_args(Blend))}."
-            )
+            msg = f"Cannot blend tiles by {self.blend!r}."
+            raise InputError(msg, remedy=f"Pass {{blend}}, one of {', '.join(get_args(Blend))}.")
 
     def touching(self, window: Window) -> Iterator[Window]:
         """Yield the tiles that overlap a window of the scene, row by row."""

@@ -143,7 +143,6 @@ def require_dates(task: str, images: Sequence[str]) -> None:
     if count == dates or (any_number and count > 1):
         return
     series = "a series of two dates or more, in order" if any_number else "two dates, the earlier one first"
-    raise InputError(
-        f"Cannot predict {task} from {count} {'image' if count == 1 else 'images'}: the model takes {series}.",
-        remedy="Pass {images}, one for each date; if a date has a file per band, a pattern that matches them.",
-    )
+    msg = f"Cannot predict {task} from {count} {'image' if count == 1 else 'images'}: the model takes {series}."
+    remedy = "Pass {images}, one for each date; if a date has a file per band, a pattern that matches them."
+    raise InputError(msg, remedy=remedy)

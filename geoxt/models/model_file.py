@@ -326,9 +326,8 @@ def _classes(title: str, card: Card, legend: Legend | None, output: Tensor) -> L
     if len(legend) == channels or (channels == 1 and len(legend) == 2 and card.kind.is_categorical):
         return legend
     msg = f"Cannot use the model {title!r}: its output has {channels} channels, and its legend {len(legend)} classes: "
-    raise InputError(
-        f"{msg}{', '.join(legend.names)}.", remedy=f"Pass {{legend}} with {channels} classes.", argument="legend"
-    )
+    msg = f"{msg}{', '.join(legend.names)}."
+    raise InputError(msg, remedy=f"Pass {{legend}} with {channels} classes.", argument="legend")
 
 
 def _is_activated(title: str, card: Card, output: Tensor, activation: Activation | None) -> bool:

@@ -66,11 +66,9 @@ class AppendIndices(nn.Module):
         """Return the batch with the indices appended to the image's bands."""
         values, valid = image_of(sample, self.image), valid_of(sample, self.image)
         if values.shape[-3] != len(self.bands):
-            raise InputError(
-                f"Cannot append indices to {self.image!r}: it has {values.shape[-3]} bands, not "
-                f"{', '.join(self.bands)}.",
-                remedy="Pass {bands} with a name for each band.",
-            )
+            msg = f"Cannot append indices to {self.image!r}: it has {values.shape[-3]} bands, not "
+            msg += f"{', '.join(self.bands)}."
+            raise InputError(msg, remedy="Pass {bands} with a name for each band.")
         computed: list[Tensor] = []
         for index, positions in zip(self.indices, self.positions, strict=True):
             operands = [values[..., position, :, :] for position in positions]

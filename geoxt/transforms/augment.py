@@ -76,10 +76,9 @@ class Augment(nn.Module):
         geometric = [step for step in steps if not isinstance(step, kornia.IntensityAugmentationBase2D)]
         for step in steps:
             if not isinstance(step, kornia.AugmentationBase2D):
-                raise InputError(
-                    f"Cannot augment with {type(step).__name__}: it is not an augmentation of single images.",
-                    remedy="Pass the steps of a container one by one. To mix samples use MixUp or CutMix.",
-                )
+                msg = f"Cannot augment with {type(step).__name__}: it is not an augmentation of single images."
+                remedy = "Pass the steps of a container one by one. To mix samples use MixUp or CutMix."
+                raise InputError(msg, remedy=remedy)
         self.rigid = all(isinstance(step, kornia.GeometricAugmentationBase2D) for step in geometric)
         # kornia 0.8: without align_corners, warps differ from their own matrices at the edges
         align = {_data_key().IMAGE: {"align_corners": True}}
@@ -126,10 +125,8 @@ class Augment(nn.Module):
     def _warp_nonrigid(self, sample: Sample, size: tuple[int, int, int], device: torch.device) -> Sample:
         """Return a batch warped by the displacement that kornia applied to an image of its coordinates."""
         if BOXES in sample:
-            raise InputError(
-                "Cannot warp boxes with a non-rigid augmentation: kornia does not return the new corners.",
-                remedy="Leave such steps out, or remove the boxes from the batch.",
-            )
+            msg = "Cannot warp boxes with a non-rigid augmentation: kornia does not return the new corners."
+            raise InputError(msg, remedy="Leave such steps out, or remove the boxes from the batch.")
         assert self.geometric is not None
         columns, rows = _pixels(size[1:], device)
         ramp = torch.stack([columns, rows, torch.ones_like(rows)]).float().expand(size[0], -1, -1, -1)

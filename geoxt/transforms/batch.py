@@ -33,10 +33,9 @@ def layers_of(sample: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     bounds: Any = sample.get("bounds")
     if isinstance(bounds, Tensor) and bounds.ndim == 1:
-        raise InputError(
-            f"Cannot transform a single sample: bounds has the shape {tuple(bounds.shape)}, not (batch, 4).",
-            remedy="Pass the transform to loader(), or collate samples with torch.utils.data.default_collate.",
-        )
+        msg = f"Cannot transform a single sample: bounds has the shape {tuple(bounds.shape)}, not (batch, 4)."
+        remedy = "Pass the transform to loader(), or collate samples with torch.utils.data.default_collate."
+        raise InputError(msg, remedy=remedy)
     layers = {
         name: value
         for name, value in sample.items()
@@ -44,10 +43,9 @@ def layers_of(sample: Mapping[str, Any]) -> dict[str, Tensor]:
     }
     sizes = {name: (len(value), *value.shape[-2:]) for name, value in layers.items()}
     if len(set(sizes.values())) != 1:
-        raise InputError(
-            f"Cannot find layers of one size (batch, height, width) in the batch: it has {sizes or sorted(sample)}.",
-            remedy="Pass tensors (batch, band, height, width) and (batch, height, width) of one grid.",
-        )
+        msg = f"Cannot find layers of one size (batch, height, width) in the batch: it has {sizes or sorted(sample)}."
+        remedy = "Pass tensors (batch, band, height, width) and (batch, height, width) of one grid."
+        raise InputError(msg, remedy=remedy)
     return layers
 
 
@@ -74,11 +72,10 @@ def image_of(sample: Mapping[str, Any], name: str) -> Tensor:
     if not isinstance(values, Tensor) or values.ndim < 4 or not values.is_floating_point():
         tensors = {key: v for key, v in sample.items() if isinstance(v, Tensor)}
         shown = ", ".join(f"{key} {tuple(v.shape)} {str(v.dtype)[6:]}" for key, v in tensors.items())
-        raise InputError(
-            f"Cannot find the floating point layer {name!r} (batch, [time,] band, height, width). "
-            f"The batch has {shown or 'no tensors'}.",
-            remedy="Pass the name of such a layer as {image}. Or read floats, by loader(dtype='float32').",
-        )
+        msg = f"Cannot find the floating point layer {name!r} (batch, [time,] band, height, width). "
+        msg += f"The batch has {shown or 'no tensors'}."
+        remedy = "Pass the name of such a layer as {image}. Or read floats, by loader(dtype='float32')."
+        raise InputError(msg, remedy=remedy)
     return values
 
 
@@ -117,10 +114,8 @@ def boxes_of(sample: Mapping[str, Any]) -> list[Tensor] | None:
     if boxes is None:
         return None
     if not isinstance(boxes, list | tuple) or any(tensor.ndim != 2 or tensor.shape[1] != 4 for tensor in boxes):
-        raise InputError(
-            f"Cannot transform boxes given as {type(boxes).__name__}.",
-            remedy="Pass boxes as a list of tensors (n, 4): one for each sample.",
-        )
+        msg = f"Cannot transform boxes given as {type(boxes).__name__}."
+        raise InputError(msg, remedy="Pass boxes as a list of tensors (n, 4): one for each sample.")
     return list(boxes)
 
 

@@ -50,10 +50,8 @@ def crop(sample: Sample, corners: Tensor, size: SomeSize) -> Sample:
     if len(origins) != count or any(
         not (0 <= row <= old[0] - height and 0 <= col <= old[1] - width) for row, col in origins
     ):
-        raise InputError(
-            f"Cannot crop {height} x {width} pixels at {origins} from {count} windows of {old[0]} x {old[1]} pixels.",
-            remedy="Pass a smaller {size}. Pass {corners} inside the windows, one per sample.",
-        )
+        msg = f"Cannot crop {height} x {width} pixels at {origins} from {count} windows of {old[0]} x {old[1]} pixels."
+        raise InputError(msg, remedy="Pass a smaller {size}. Pass {corners} inside the windows, one per sample.")
     cropped: Sample = {
         name: torch.stack([value[at, ..., r : r + height, c : c + width] for at, (r, c) in enumerate(origins)])
         for name, value in layers.items()
@@ -74,9 +72,8 @@ def parse_size(size: SomeSize) -> tuple[int, int]:
     """Return height and width in pixels, both at least 1."""
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
-        raise InputError(
-            f"Cannot crop windows of {height} x {width} pixels.", remedy="Pass {size} of at least one pixel."
-        )
+        msg = f"Cannot crop windows of {height} x {width} pixels."
+        raise InputError(msg, remedy="Pass {size} of at least one pixel.")
     return int(height), int(width)
 
 

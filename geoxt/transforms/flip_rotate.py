@@ -68,14 +68,11 @@ def flip_rotate(sample: Sample, codes: Sequence[int], *, inplace: bool = False) 
     layers = layers_of(sample)
     count, height, width = size_of(layers)
     if len(codes) != count:
-        raise InputError(
-            f"Cannot rotate {count} samples by {len(codes)} codes.", remedy="Pass {codes} with one code per sample."
-        )
+        msg = f"Cannot rotate {count} samples by {len(codes)} codes."
+        raise InputError(msg, remedy="Pass {codes} with one code per sample.")
     if height != width and any(code & SWAP for code in codes):
-        raise InputError(
-            f"Cannot rotate windows of {height} x {width} pixels by 90 degrees.",
-            remedy="Pass square windows, or {codes} below 4.",
-        )
+        msg = f"Cannot rotate windows of {height} x {width} pixels by 90 degrees."
+        raise InputError(msg, remedy="Pass square windows, or {codes} below 4.")
     transformed: Sample = {name: _flip_rotate_layer(value, codes, inplace=inplace) for name, value in layers.items()}
     masks = instance_masks(sample)
     if masks is not None:

@@ -52,10 +52,8 @@ def mixup(
     values, valid = image_of(sample, image), valid_of(sample, image)
     codes = [name for name, layer in layers_of(sample).items() if is_labels(layer) and not name.endswith(VALID)]
     if codes:
-        raise InputError(
-            f"Cannot average class codes: the batch has the layers {codes}.",
-            remedy="Leave them out of the batch, or use CutMix.",
-        )
+        msg = f"Cannot average class codes: the batch has the layers {codes}."
+        raise InputError(msg, remedy="Leave them out of the batch, or use CutMix.")
     weight, other = broadcast_per_sample(weights, values).to(values.dtype), same_device(partners, values)
     unmixed = broadcast_per_sample(weights == 1, values)
     mixed = (weight * values + (1 - weight) * values[other]).where(~unmixed, values)
@@ -140,10 +138,8 @@ def _labels(sample: Sample, label: str, num_classes: int | None, partners: Tenso
     target: Tensor = sample[label]
     if not target.is_floating_point():
         if num_classes is None or int(target.min()) < 0 or int(target.max()) >= num_classes:
-            raise InputError(
-                f"Cannot mix labels from {int(target.min())} to {int(target.max())} with num_classes={num_classes}.",
-                remedy="Pass class indices from 0. Pass the number of classes as {num_classes}.",
-            )
+            msg = f"Cannot mix labels from {int(target.min())} to {int(target.max())} with num_classes={num_classes}."
+            raise InputError(msg, remedy="Pass class indices from 0. Pass the number of classes as {num_classes}.")
         target = F.one_hot(target.long(), num_classes).float()
     weight, other = broadcast_per_sample(weights, target).to(target.dtype), target[same_device(partners, target)]
     return {label: weight * target + (1 - weight) * other}
@@ -151,10 +147,8 @@ def _labels(sample: Sample, label: str, num_classes: int | None, partners: Tenso
 
 def _refuse_boxes(sample: Sample) -> None:
     if BOXES in sample:
-        raise InputError(
-            "Cannot mix samples with boxes: objects cut by the mixing would keep their whole box.",
-            remedy="Remove the boxes from the batch.",
-        )
+        msg = "Cannot mix samples with boxes: objects cut by the mixing would keep their whole box."
+        raise InputError(msg, remedy="Remove the boxes from the batch.")
 
 
 class MixUp(nn.Module):
@@ -292,6 +286,5 @@ def _partners(draws: RandomStream, count: int) -> Tensor:
 
 def _require_positive(alpha: float) -> None:
     if not alpha > 0:
-        raise InputError(
-            f"Cannot draw weights from Beta(alpha, alpha) with alpha={alpha}.", remedy="Pass a positive {alpha}."
-        )
+        msg = f"Cannot draw weights from Beta(alpha, alpha) with alpha={alpha}."
+        raise InputError(msg, remedy="Pass a positive {alpha}.")

@@ -72,10 +72,8 @@ class Normalize(nn.Module):
         for name, numbers in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.as_tensor([float(number) for number in numbers]), persistent=False)
         if len(self.mean) != len(self.std) or not bool((self.std > 0).all()):
-            raise InputError(
-                f"Cannot normalize by mean={self.mean.tolist()} and std={self.std.tolist()}.",
-                remedy="Pass {mean} and {std} of the same length, with positive standard deviations.",
-            )
+            msg = f"Cannot normalize by mean={self.mean.tolist()} and std={self.std.tolist()}."
+            raise InputError(msg, remedy="Pass {mean} and {std} of the same length, with positive standard deviations.")
         self.image = image
 
     def forward(self, sample: Sample) -> Sample:
@@ -96,9 +94,7 @@ class Normalize(nn.Module):
     def _values_and_valid(self, sample: Sample) -> tuple[Tensor, Tensor]:
         values = image_of(sample, self.image)
         if values.shape[-3] != len(self.mean):
-            raise InputError(
-                f"Cannot normalize {self.image!r}: it has {values.shape[-3]} bands, but mean and std have "
-                f"{len(self.mean)} values.",
-                remedy="Pass {mean} and {std} with one number per band.",
-            )
+            msg = f"Cannot normalize {self.image!r}: it has {values.shape[-3]} bands, but mean and std have "
+            msg += f"{len(self.mean)} values."
+            raise InputError(msg, remedy="Pass {mean} and {std} with one number per band.")
         return values, valid_of(sample, self.image)

@@ -48,10 +48,8 @@ class DropBands(nn.Module):
         values = image_of(sample, self.image)
         bands = values.shape[-3]
         if self.min_bands > bands:
-            raise InputError(
-                f"Cannot keep {self.min_bands} bands of {self.image!r}: it has {bands}.",
-                remedy="Pass a smaller {min_bands}.",
-            )
+            msg = f"Cannot keep {self.min_bands} bands of {self.image!r}: it has {bands}."
+            raise InputError(msg, remedy="Pass a smaller {min_bands}.")
         drawn = self.draws.uniform(len(values), bands)
         rank = drawn.argsort(dim=1, descending=True).argsort(dim=1)
         dropped = same_device((drawn < self.p) & (rank >= self.min_bands), values)
@@ -157,10 +155,9 @@ class Clouds(nn.Module):
         for name, fraction in (("p", p), ("coverage", coverage[0]), ("coverage", coverage[1])):
             _require_fraction(name, fraction)
         if not (0 < size <= 1 and softness >= 0 and coverage[0] <= coverage[1]):
-            raise InputError(
-                f"Cannot draw clouds with size={size}, softness={softness} and coverage={coverage}.",
-                remedy="Pass {size} above 0 and up to 1, a non-negative {softness}, and {coverage} in ascending order.",
-            )
+            msg = f"Cannot draw clouds with size={size}, softness={softness} and coverage={coverage}."
+            remedy = "Pass {size} above 0 and up to 1, a non-negative {softness}, and {coverage} in ascending order."
+            raise InputError(msg, remedy=remedy)
         self.p, self.coverage, self.size, self.softness = p, coverage, size, softness
         self.brightness, self.invalid = brightness, invalid
         self.image = image
@@ -195,10 +192,8 @@ class Clouds(nn.Module):
             return brightest.where(brightest.isfinite(), 0)
         brightness = torch.as_tensor(self.brightness).to(values)
         if brightness.ndim and len(brightness) != values.shape[-3]:
-            raise InputError(
-                f"Cannot draw clouds over {values.shape[-3]} bands: brightness has {len(brightness)} numbers.",
-                remedy="Pass {brightness} as one number for all bands, or one per band.",
-            )
+            msg = f"Cannot draw clouds over {values.shape[-3]} bands: brightness has {len(brightness)} numbers."
+            raise InputError(msg, remedy="Pass {brightness} as one number for all bands, or one per band.")
         return brightness.reshape(-1, 1, 1)
 
 

@@ -70,10 +70,8 @@ def lee(power: Tensor, valid: Tensor | None = None, *, window: int = 7, looks: f
     tensor(0.2000)
     """
     if window < 1 or window % 2 == 0 or not looks > 0:
-        raise InputError(
-            f"Cannot filter with window={window} and looks={looks}.",
-            remedy="Pass an odd {window} and a positive {looks}.",
-        )
+        msg = f"Cannot filter with window={window} and looks={looks}."
+        raise InputError(msg, remedy="Pass an odd {window} and a positive {looks}.")
     mask = torch.ones_like(power, dtype=torch.bool) if valid is None else valid.expand_as(power)
     planes, masks = (tensor.reshape(-1, *power.shape[-2:]) for tensor in (power, mask))
     slices = [slice(start, start + _PLANES) for start in range(0, len(planes), _PLANES)]

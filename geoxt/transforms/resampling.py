@@ -93,9 +93,7 @@ def resample(sample: Sample, coordinates: Tensor, *, ignore: int | None = None) 
         elif values.is_floating_point():
             resampled[name], new_valid = bilinear(values, valid, coordinates)
         else:
-            raise InputError(
-                f"Cannot interpolate {name!r}: its dtype is {str(values.dtype)[6:]}.",
-                remedy="Read floats, by loader(dtype='float32').",
-            )
+            msg = f"Cannot interpolate {name!r}: its dtype is {str(values.dtype)[6:]}."
+            raise InputError(msg, remedy="Read floats, by loader(dtype='float32').")
         resampled[name + VALID] = new_valid
     return resampled

@@ -197,10 +197,8 @@ def indices_of(names: str | Iterable[str]) -> tuple[Index, ...]:
     for name in lowered:
         if name not in INDICES:
             hint = did_you_mean(name, INDICES.keys()) or f"Available: {', '.join(INDICES)}."
-            raise InputError(
-                f"Cannot find a spectral index named {name!r}. {hint}",
-                remedy="Pass names of `geoxt.transforms.INDICES` as {indices}.",
-            )
+            msg = f"Cannot find a spectral index named {name!r}. {hint}"
+            raise InputError(msg, remedy="Pass names of `geoxt.transforms.INDICES` as {indices}.")
         if lowered.count(name) > 1:
             raise InputError(f"Cannot append {name!r} twice.", remedy="Pass each index once in {indices}.")
     return tuple(INDICES[name] for name in lowered)
@@ -244,26 +242,21 @@ def _band_position(
     ]
     if band in mapping:
         if mapping[band] not in names:
-            raise InputError(
-                f"Cannot use {mapping[band]!r} as the {band} band: the bands are {', '.join(labels)}.",
-                remedy="Pass names of these bands in {bands}.",
-            )
+            msg = f"Cannot use {mapping[band]!r} as the {band} band: the bands are {', '.join(labels)}."
+            raise InputError(msg, remedy="Pass names of these bands in {bands}.")
         return names.index(mapping[band])
     for alias in ALIASES.get(band, (band,)):
         for candidates in (common, names):
             positions = [position for position, name in enumerate(candidates) if name.lower() == alias]
             if len(positions) > 1:
-                raise InputError(
-                    f"Cannot choose the {band} band of {index.name}: "
-                    f"{', '.join(labels[position] for position in positions)} all have this name.",
-                    remedy=f"Pass {{bands}}, a mapping from {band!r} to the name of one band.",
-                )
+                msg = f"Cannot choose the {band} band of {index.name}: "
+                msg += f"{', '.join(labels[position] for position in positions)} all have this name."
+                raise InputError(msg, remedy=f"Pass {{bands}}, a mapping from {band!r} to the name of one band.")
             if positions:
                 return positions[0]
-    raise InputError(
-        f"Cannot compute {index.name} = {index.text}: no band is named {band}. The bands are {', '.join(labels)}.",
-        remedy=f"Pass {{bands}}, a mapping from {band!r} to a band name. Or open the layer with that band.",
-    )
+    msg = f"Cannot compute {index.name} = {index.text}: no band is named {band}. The bands are {', '.join(labels)}."
+    remedy = f"Pass {{bands}}, a mapping from {band!r} to a band name. Or open the layer with that band."
+    raise InputError(msg, remedy=remedy)
 
 
 def table() -> str:

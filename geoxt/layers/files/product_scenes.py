@@ -168,7 +168,7 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         name = fields.file or band.name
         if rule is None and strict and len(band.files) > 1 and name not in band.files:
             problem = f"Cannot rescale {header.href!r}: {name!r} may mean {' or '.join(band.files)} of {product.name}."
-            remedy = "Pass {scale} and {offset}. Or name the files by one of these."
+            remedy = "Pass {scale} and {offset}. Or rename the files to one of the names."
             raise InputError(problem, remedy=remedy, argument="rescale")
         unknown |= rule is None and _depends_on_baseline(product, name, baseline)
         asset = asset_of(header, band.index, band.nodata, rule)

@@ -186,7 +186,7 @@ def _import_class(path: str, known: Mapping[str, Any]) -> Any:
         raise InputError(msg, remedy=f"Correct the path. Or pass one of {names}.", argument="transforms") from error
     if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
         msg = f"Cannot find the transform {path!r}: the transforms are {names}."
-        remedy = "Pass one of these, or the import path of a torch.nn.Module that takes and returns a batch."
+        remedy = "Pass a name from this list, or the import path of a torch.nn.Module that takes and returns a batch."
         raise InputError(msg, remedy=remedy, argument="transforms")
     return cls
 

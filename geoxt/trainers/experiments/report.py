@@ -33,9 +33,8 @@ def _score(run: Mapping[str, Any], grid_monitor: str) -> float:
     if grid_monitor not in run["scores"]:
         logged = ", ".join(name for name in run["scores"] if name.startswith("val/"))
         msg = f"Cannot select the best settings by {grid_monitor!r}: validation logs {logged or 'no scores'}."
-        raise InputError(
-            msg, remedy="Pass {grid_monitor}, a logged score.", value=grid_monitor, argument="grid_monitor"
-        )
+        remedy = "Pass {grid_monitor}, a logged score."
+        raise InputError(msg, remedy=remedy, value=grid_monitor, argument="grid_monitor")
     return float(run["scores"][grid_monitor])
 
 

@@ -166,8 +166,9 @@ def lost_processes(folder: Path) -> Iterator[None]:
             raise
         first = str(error).strip().split("\n", maxsplit=1)[0]
         msg = f"Cannot continue the training: another process of the run has ended or does not answer ({first})."
-        remedy = "See its own error, if there is one above. Call again with the same arguments to resume from the last "
-        raise ProcessError(msg, remedy=f"{remedy}checkpoint in {{resume}}.", value=str(folder)) from error
+        remedy = "See the error of that process, if it was printed. Call again with the same arguments to resume from "
+        remedy += "the last checkpoint in {resume}."
+        raise ProcessError(msg, remedy=remedy, value=str(folder)) from error
 
 
 def rank() -> int:

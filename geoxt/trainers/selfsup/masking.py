@@ -134,11 +134,10 @@ def vision_transformer(encoder: Encoder) -> Any:
     missing = [name for name in required if getattr(vit, name, None) is None]
     if missing or vit.num_prefix_tokens != 1 or vit.no_embed_class:
         reason = f"no {missing[0]}" if missing else "other position embeddings or prefix tokens"
-        raise InputError(
-            f"Cannot mask patches of {type(vit).__name__}: it has {reason}.",
-            remedy="Pass {model:'timm/vit_small_patch16_224'} or another timm vision transformer, with the size of the "
-            "images as its option img_size.",
-        )
+        msg = f"Cannot mask patches of {type(vit).__name__}: it has {reason}."
+        remedy = "Pass {model:'timm/vit_small_patch16_224'} or another timm vision transformer, with the size of the "
+        remedy += "images as its option img_size."
+        raise InputError(msg, remedy=remedy)
     return vit
 
 

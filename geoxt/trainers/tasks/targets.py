@@ -127,9 +127,8 @@ def _whole_numbers(mask: Tensor, valid: Tensor | None, key: str) -> tuple[Tensor
     fractions = mask[valid & (mask != mask.round())]
     if len(fractions):
         msg = f"Cannot train on {key!r}: {float(fractions[0]):g} is not a whole number, so it is not a class code."
-        raise InputError(
-            msg, remedy="Open class codes by open_cogs(…, categorical=True), which are never interpolated."
-        )
+        remedy = "Open class codes by open_cogs(…, categorical=True), which are never interpolated."
+        raise InputError(msg, remedy=remedy)
     return mask.nan_to_num(), valid
 
 
