@@ -3,7 +3,7 @@
 from geoxt.models import weights
 from geoxt.models.card import Card
 from geoxt.models.checkpoint import from_checkpoint
-from geoxt.models.encoders import Encoder, EncoderDecoder
+from geoxt.models.encoders import Encoder, EncoderDecoder, encoder_names
 from geoxt.models.load_pretrained import load
 from geoxt.models.model_export import export
 from geoxt.models.model_file import from_file
@@ -23,6 +23,7 @@ __all__ = [
     "Weights",
     "create",
     "describe",
+    "encoder_names",
     "export",
     "from_checkpoint",
     "from_file",

@@ -23,7 +23,7 @@ class Architecture:
     """Builds the module from `in_chans`, `num_classes` and the options."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options and their defaults, as JSON-compatible values that a checkpoint can hold."""
-    open: bool = False
+    accepts_options: bool = False
     """Whether `build` passes further options on to its library."""
     input_shape: str
     """Shape of the input: N images, T dates, C bands, H x W pixels."""

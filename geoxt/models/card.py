@@ -98,7 +98,7 @@ class Card:
 
     @property
     def kind(self) -> TaskKind:
-        """Facts of the task."""
+        """Target, activation, losses and scores of the task."""
         return tasks.get(self.task)
 
     @property

@@ -71,19 +71,19 @@ class ChangeUNet(nn.Module):
             raise InputError(msg, remedy="Pass {widths} and {depths} of equal length, with depths of 2 or more.")
         self.fusion, self.deepest = fusion, deepest
         first = 2 * in_chans if fusion == "early" else in_chans
-        befores = [first, *widths[:-1]]
+        in_widths = [first, *widths[:-1]]
         self.encoder = nn.ModuleList(
             _stage([before, *[width] * depth], dropout)
-            for before, width, depth in zip(befores, widths, depths, strict=True)
+            for before, width, depth in zip(in_widths, widths, depths, strict=True)
         )
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(width, width, 3, stride=2, padding=1, output_padding=1) for width in reversed(widths)
         )
         skips = 1 + _SKIPS[fusion]
-        afters = [widths[0], *widths[:-1]]
+        out_widths = [widths[0], *widths[:-1]]
         self.decoder = nn.ModuleList(
             _stage([skips * width, *[width] * (depth - 1), after], dropout)
-            for width, depth, after in list(zip(widths, depths, afters, strict=True))[:0:-1]
+            for width, depth, after in list(zip(widths, depths, out_widths, strict=True))[:0:-1]
         )
         self.decoder.append(_stage([skips * widths[0], *[widths[0]] * (depths[0] - 1)], dropout))
         self.head = nn.Conv2d(widths[0], num_classes, 3, padding=1)

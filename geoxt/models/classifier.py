@@ -41,14 +41,12 @@ class Classifier(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Return embeddings (N, F) of images (N, in_chans, H, W), the input of the last layer."""
-        embedding: Tensor = self.body.forward_head(self.body.forward_features(self._pad(image)), pre_logits=True)
+        embedding: Tensor = self.body.forward_head(
+            self.body.forward_features(pad(image, self.multiple)), pre_logits=True
+        )
         return embedding
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, classes) of images (N, in_chans, H, W), float32."""
-        logits: Tensor = self.body(self._pad(image))
+        logits: Tensor = self.body(pad(image, self.multiple))
         return logits
-
-    def _pad(self, image: Tensor) -> Tensor:
-        """Return images padded to multiples of the model's patch size."""
-        return pad(image, self.multiple)

@@ -17,7 +17,7 @@ from geoxt.tasks import Output
 
 
 class FileBody(nn.Module):
-    """The network in a model file, without gradients and without weights that torch knows.
+    """The network in a model file, without gradients and parameters.
 
     It holds the content of the file, so that it can be copied and pickled; each process loads it once per device.
 
@@ -51,7 +51,7 @@ class FileBody(nn.Module):
         Raises
         ------
         InputError
-            If the images have not the shape of the model's input, or the model fails.
+            If the shape of the images is not that of the model's input, or the model fails.
         """
         runtime = self.runtime(images.device)
         sizes = runtime.shape or (None,) * images.ndim
@@ -120,7 +120,7 @@ class FileNetwork(Network):
         self.activated = activated
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the output for images, as `Network` does; of two classes in one channel, that of both."""
+        """Return the output for images, as `Network` does; one channel of two classes becomes two."""
         if not self.scaled:
             output = super().forward(image, valid)
         else:
@@ -132,20 +132,20 @@ class FileNetwork(Network):
         return output
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Return probabilities of logits; values that the file has activated unchanged."""
+        """Return probabilities of logits; the output unchanged if it is already activated."""
         return logits if self.activated else super().activate(logits)
 
     def embed(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the output, which are the features of a model for embeddings."""
+        """Return the output: the features of a model for embeddings."""
         return self(image, valid)
 
     def require_output(self, name: Output | None) -> None:
-        """Raise if the file does not compute an output.
+        """Raise if the file lacks an output.
 
         Raises
         ------
         InputError
-            If logits are asked of a file of probabilities, or embeddings of one for another task.
+            If logits are requested of a file of probabilities, or embeddings of a model for another task.
         """
         title = self.body.title
         if name == "logits" and self.activated:

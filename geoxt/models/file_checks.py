@@ -67,7 +67,7 @@ def check_pt2(content: bytes, title: str, *, trust: bool = False) -> None:
 
 
 def _check_pickle(content: bytes, title: str, name: str) -> None:
-    """Raise if a part holds other objects than tensors: torch unpickles these where `weights_only` fails."""
+    """Raise if a part holds objects other than tensors, which torch would unpickle if `weights_only` fails."""
     if content:
         try:
             torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
@@ -106,7 +106,7 @@ def _strings(value: Any, key: str = "", *, of_null: bool = False) -> Iterator[tu
 
 
 def _is_arithmetic(text: str, *, guards: bool) -> bool:
-    """Whether a text is arithmetic of symbols; in guards of `L['image'].size()[0]` and `torch.sym_max`."""
+    """Whether a text is arithmetic of symbols; guards may also hold `L['image'].size()[0]` and `torch.sym_max`."""
     try:
         nodes = list(ast.walk(ast.parse(text, mode="eval")))
     except (SyntaxError, ValueError, RecursionError):

@@ -38,14 +38,14 @@ class Runtime:
 
 
 def runtime_of(content: bytes, digest: str, file_format: Format, device: torch.device) -> Runtime:
-    """Return the loaded model of a file's content on a device: the same one in each call of a process.
+    """Return the model of a file's content on a device, loaded once per process.
 
     Raises
     ------
     MissingDependency
         If the runtime of the format is not installed.
     InputError
-        If the model has several inputs, or one that is not of floating-point numbers.
+        If the model has several inputs, or an input of integers.
     """
     key = (os.getpid(), digest, str(device))
     with _LOCK:

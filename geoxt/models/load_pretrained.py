@@ -64,7 +64,7 @@ def load(
     ----------
     model
         Model built by `create`, or a timm model, which is modified inplace and whose first kernels are matched by band
-        name. Or the name of an encoder, one of `geoxt.models.weights.names(encoders=True)`.
+        name. Or the name of an encoder, such as one of `geoxt.models.encoder_names(layer)`.
     weights
         Weights to load into a model: one of `geoxt.models.weights.names()`, `"timm/"` plus a timm name with its tag, or
         a `Weights`.

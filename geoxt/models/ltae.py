@@ -111,29 +111,29 @@ def _group_norm(series: Tensor, norm: nn.GroupNorm, valid: Tensor | None) -> Ten
     return torch.addcmul(norm.bias[:, None], normal, norm.weight[:, None])
 
 
-def at_pixels(series: Tensor) -> Tensor:
-    """Return (N, T, C, H, W) as pixels (N * H * W, T, C)."""
+def pixel_series(series: Tensor) -> Tensor:
+    """Reshape series of images (N, T, C, H, W) to series of pixels (N * H * W, T, C)."""
     return series.permute(0, 3, 4, 1, 2).flatten(0, 2)
 
 
-def every_pixel(values: Tensor | None, height: int, width: int) -> Tensor | None:
+def repeat_for_pixels(values: Tensor | None, height: int, width: int) -> Tensor | None:
     """Return values per image (N, T) repeated for each of its pixels (N * H * W, T)."""
     return None if values is None else values.repeat_interleave(height * width, dim=0)
 
 
-def days(series: Tensor, positions: Tensor | None) -> Tensor:
+def positions_in_dtype(series: Tensor, positions: Tensor | None) -> Tensor:
     """Return positions (N, T) in the dtype of `series`; by default the index of each date."""
     if positions is None:
         return torch.arange(series.shape[1], device=series.device, dtype=series.dtype).expand(len(series), -1)
     return positions.to(series.dtype)
 
 
-def without(series: Tensor, valid: Tensor | None) -> Tensor:
+def zero_invalid_dates(series: Tensor, valid: Tensor | None) -> Tensor:
     """Return a series with invalid dates set to zero, so that NaN in them cannot propagate."""
     return series if valid is None else series.masked_fill(~valid[:, :, None, None, None], 0)
 
 
-def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_attention(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Return attention (heads, N, T, h, w) resized bilinearly, which keeps its sum over dates at one."""
     resized = F.interpolate(masks.flatten(0, 1), size, mode="bilinear", align_corners=False)
     return resized.view(*masks.shape[:3], *size)

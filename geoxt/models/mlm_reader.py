@@ -55,13 +55,12 @@ def read_item(item: Mapping[str, Any], *, scaling: bool = True) -> ModelItem:
     item
         STAC item as a dict.
     scaling
-        Whether to read how bands are scaled. Pass False if it is known otherwise.
+        Whether to read the scaling of the bands; False if the caller passes mean and standard deviation.
 
     Raises
     ------
     InputError
-        If the model has other than one input, a band that is computed, or a scaling or order of dimensions that is not
-        supported.
+        If the model has no input or several, a band that is computed, or an unsupported scaling or order of dimensions.
     """
     properties = item.get("properties", {})
     inputs, outputs = list(properties.get("mlm:input") or ()), list(properties.get("mlm:output") or ())
@@ -74,8 +73,8 @@ def read_item(item: Mapping[str, Any], *, scaling: bool = True) -> ModelItem:
     dims = dict(zip(structure.get("dim_order") or (), structure.get("shape") or (), strict=False))
     _require_order(list(dims))
     mean, std = _scaling(image, len(bands)) if scaling else (None, None)
-    known = _described_bands(item)
-    described = [known.get(name, {}) for name in bands]
+    descriptions = _described_bands(item)
+    described = [descriptions.get(name, {}) for name in bands]
     common = tuple(str(band.get("eo:common_name") or band.get("common_name") or "") for band in described)
     centers = tuple(band.get("eo:center_wavelength", band.get("center_wavelength")) for band in described)
     return ModelItem(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError, OutputError, optional_import
+from geoxt.models.card import Card
 from geoxt.models.encoders.encoder_decoder import ENCODER
 from geoxt.models.file_body import FileNetwork
 from geoxt.models.mlm import MLM, FileFormat, to_stac
@@ -45,7 +46,7 @@ class _Activated(nn.Module):
 
 
 def export(model: nn.Module | SomePath, path: SomePath, *, compile: bool = False) -> Path:
-    """Write a network to a file that runs without geoxt, and its MLM item beside it.
+    """Export a network to a file that runs without geoxt, with its MLM item beside it.
 
     The file takes float32 (N, C, H, W), or (N, T, C, H, W) for time series, with bands in the order of the model card
     and in the units of the layer. It scales them, and returns probabilities, or values of a regression. N is any
@@ -57,11 +58,11 @@ def export(model: nn.Module | SomePath, path: SomePath, *, compile: bool = False
     model
         A trained task, its network, or the path of its checkpoint.
     path
-        File with the extension `.pt2` (`torch.export`) or `.onnx`, which needs the extra `onnx`. It is complete, or
-        absent.
+        Path of the file, with the extension `.pt2` (`torch.export`) or `.onnx`, which needs the extra `onnx`. Written
+        atomically.
     compile
-        Whether to compile the network for this machine's type of processor with AOTInductor, which needs a C++
-        compiler. Only `.pt2`. The file then holds a native library: `from_file(path, trust=True)` loads it, or
+        Whether to compile the network for the processor of this machine with AOTInductor, which needs a C++ compiler;
+        for `.pt2` only. The file then holds a native library: `from_file(path, trust=True)` loads it, or
         `torch._inductor.aoti_load_package` without geoxt.
 
     Returns
@@ -72,8 +73,8 @@ def export(model: nn.Module | SomePath, path: SomePath, *, compile: bool = False
     Raises
     ------
     InputError
-        If the extension is another, or the model cannot be exported: the message names the operator. If no C++
-        compiler is there to compile it.
+        If the extension is another, the model cannot be exported (the message names the operator), or the machine has
+        no C++ compiler.
     OutputError
         If outputs of the file for noise differ from those of the network by more than 1e-4 (of the largest value, if
         that is above 1).
@@ -124,11 +125,16 @@ def export(model: nn.Module | SomePath, path: SomePath, *, compile: bool = False
     return path
 
 
+def _image_shape(card: Card) -> tuple[int, ...]:
+    """Return the shape ([T,] C, H, W) of an image of the training; a series of any length has 3 dates."""
+    dates = (card.kind.dates if card.kind.dates > 1 else 3,) if card.kind.takes_series else ()
+    return (*dates, len(card.bands), *card.size)
+
+
 def _program(network: Network) -> torch.export.ExportedProgram:
     """Return the exported program, of images of any size if the architecture allows it."""
     card = network.card
-    dates = (card.kind.dates if card.kind.dates > 1 else 3,) if card.kind.takes_series else ()
-    example = torch.zeros(2, *dates, len(card.bands), *card.size)
+    example = torch.zeros(2, *_image_shape(card))
     fixed = card.model.startswith(ENCODER)  # models of other libraries round sides by operators that cannot be saved
     axes = {0} if fixed else {0, example.ndim - 2, example.ndim - 1} | ({1} if card.kind.dates < 0 else set())
     module = _Activated(network).eval()
@@ -217,8 +223,7 @@ def _raise_missing_operator(network: Network) -> Iterator[None]:
 def _require_equal(network: Network, path: Path) -> None:
     """Raise if outputs of the file for noise are not within the tolerance of the network's."""
     card = network.card
-    dates = (card.kind.dates if card.kind.dates > 1 else 3,) if card.kind.takes_series else ()
-    noise = torch.randn((3, *dates, len(card.bands), *card.size), generator=torch.Generator().manual_seed(0))
+    noise = torch.randn((3, *_image_shape(card)), generator=torch.Generator().manual_seed(0))
     image = noise * network.std + network.mean
     with torch.no_grad():
         expected, actual = _Activated(network)(image), from_file(path, trust=True)(image)

@@ -53,9 +53,9 @@ def from_file(
     Parameters
     ----------
     path
-        A checkpoint of geoxt, which takes no other argument; or an ONNX, `torch.export` (`.pt2`) or TorchScript file of
-        anybody, with one input float (N, C, H, W), or (N, T, C, H, W) for time series. Files that `export` wrote hold
-        all of the following.
+        A checkpoint of geoxt, which takes no other argument; or an ONNX, `torch.export` (`.pt2`) or TorchScript file
+        with one input, float (N, C, H, W), or (N, T, C, H, W) for time series. Files that `export` wrote hold all of
+        the following.
     bands
         Names of the input bands, in the order of the model. Default: those of the MLM item.
     mean, std
@@ -122,9 +122,9 @@ def from_file(
     if CARD in contents.texts and not any(value is not None for value in arguments.values()):
         card = Card.from_dict(json.loads(contents.texts[CARD]))
         return FileNetwork(card, body, scaled=True, activated=True).eval()
-    stated = _item(path, item, contents.texts, scaling=mean is None or std is None)
+    mlm_item = _item(path, item, contents.texts, scaling=mean is None or std is None)
     return _described_network(
-        body, stated, bands=bands, mean=mean, std=std, legend=legend, task=task, activation=activation
+        body, mlm_item, bands=bands, mean=mean, std=std, legend=legend, task=task, activation=activation
     )
 
 
@@ -187,7 +187,7 @@ def _read(path: Path, file_format: Format, *, trust: bool) -> _Contents:
 def _item(
     path: Path, item: Mapping[str, Any] | SomePath | None, texts: Mapping[str, str], *, scaling: bool
 ) -> ModelItem | None:
-    """Return the MLM item that is given, in the file, or beside it."""
+    """Return the MLM item: the argument, else that in the file, else that beside it."""
     if isinstance(item, Mapping):
         return read_item(item, scaling=scaling)
     beside = [path.with_name(f"{path.name}.json"), path.with_suffix(".json")]
@@ -221,22 +221,22 @@ def _described_network(
     task: str | None,
     activation: Activation | None,
 ) -> FileNetwork:
-    """Return a network with a card of an MLM item and of arguments, which come first."""
-    title, facts = body.title, item or ModelItem()
+    """Return a network with a model card from the arguments, else from the MLM item."""
+    title, fields = body.title, item or ModelItem()
     shape = body.runtime().shape or ()
-    names = _bands(title, bands, facts.bands, shape[-3] if len(shape) > 3 else None)
-    is_described = item is not None and names == facts.bands
-    means = _numbers("mean", mean, facts.mean if is_described else None, len(names))
-    stds = _numbers("std", std, facts.std if is_described else None, len(names))
+    names = _bands(title, bands, fields.bands, shape[-3] if len(shape) > 3 else None)
+    is_described = item is not None and names == fields.bands
+    means = _numbers("mean", mean, fields.mean if is_described else None, len(names))
+    stds = _numbers("std", std, fields.std if is_described else None, len(names))
     if (means is None or stds is None) and not is_described:
         msg = f"Cannot use the model {title!r}: the scaling of its bands is unknown, as it has no MLM item."
         remedy = f"Pass {_BY_HAND} as the model, with mean=0 and std=1 if it scales the bands itself."
         raise InputError(msg, remedy=remedy, argument="mean" if means is None else "std")
     fixed = shape[-2:] if len(shape) > 3 else (None, None)
-    height, width = (size or stated or _SIDE for size, stated in zip(fixed, facts.size, strict=True))
+    height, width = (size or item_size or _SIDE for size, item_size in zip(fixed, fields.size, strict=True))
     card = Card(
-        task=task or facts.task or "segmentation",
-        model=facts.architecture,
+        task=task or fields.task or "segmentation",
+        model=fields.architecture,
         bands=names,
         mean=means or (0.0,) * len(names),
         std=stds or (1.0,) * len(names),
@@ -244,23 +244,23 @@ def _described_network(
         names=(),
         colors=(),
         size=(height, width),
-        common_names=facts.common_names if is_described else (),
-        wavelengths=facts.wavelengths if is_described else (),
+        common_names=fields.common_names if is_described else (),
+        wavelengths=fields.wavelengths if is_described else (),
     )
     output = _output_for_noise(body, card, shape)
-    if task is None and facts.task is None and output.ndim == 2:
+    if task is None and fields.task is None and output.ndim == 2:
         card = replace(card, task="classification")
     _require_task(title, card, output)
-    classes = _classes(title, card, legend or facts.legend, output)
+    classes = _classes(title, card, legend or fields.legend, output)
     card = replace(card, codes=classes.codes, names=classes.names, colors=classes.colors)
     return FileNetwork(card, body, scaled=False, activated=_is_activated(title, card, output, activation)).eval()
 
 
 def _bands(
-    title: str, requested: Sequence[str] | None, stated: tuple[str, ...], channels: int | None
+    title: str, requested: Sequence[str] | None, item_bands: tuple[str, ...], channels: int | None
 ) -> tuple[str, ...]:
     """Return the names of the input bands."""
-    names = stated if requested is None else tuple(requested)
+    names = item_bands if requested is None else tuple(requested)
     if isinstance(requested, str) or not names or len(set(names)) != len(names):
         count = "" if channels is None else f"{channels} "
         reason = "their order is unknown" if requested is None else f"bands= is {requested!r}"
@@ -276,11 +276,11 @@ def _bands(
 
 
 def _numbers(
-    argument: str, requested: float | Sequence[float] | None, stated: tuple[float, ...] | None, count: int
+    argument: str, requested: float | Sequence[float] | None, default: tuple[float, ...] | None, count: int
 ) -> tuple[float, ...] | None:
     """Return a number per band."""
     if requested is None:
-        return stated
+        return default
     numbers = tuple(np.atleast_1d(np.asarray(requested, float)).tolist()) * (count if np.ndim(requested) == 0 else 1)
     if len(numbers) != count:
         msg = f"Cannot scale {count} bands by {argument} of {len(numbers)} numbers."
@@ -294,8 +294,8 @@ def _output_for_noise(body: FileBody, card: Card, shape: tuple[int | None, ...])
     if kind.target == "instances":
         msg = f"Cannot use the model file {body.title!r} for {card.task}: outputs of objects have no common form."
         raise InputError(msg, remedy="Pass the checkpoint, or a module with torchvision's interface, as {model}.")
-    stated = shape[1] if len(shape) == 5 else None
-    dates = (kind.dates if kind.dates > 1 else stated or 2,) if kind.takes_series else ()
+    length = shape[1] if len(shape) == 5 else None
+    dates = (kind.dates if kind.dates > 1 else length or 2,) if kind.takes_series else ()
     noise = torch.randn((1, *dates, len(card.bands), height, width), generator=torch.Generator().manual_seed(0))
     network = FileNetwork(card, body, scaled=False, activated=True)
     output: Tensor = network(noise * network.std + network.mean)
@@ -332,15 +332,15 @@ def _classes(title: str, card: Card, legend: Legend | None, output: Tensor) -> L
 
 def _is_activated(title: str, card: Card, output: Tensor, activation: Activation | None) -> bool:
     """Return whether the output is after the activation of the task."""
-    needed = card.kind.activation
-    if activation not in {None, "identity", needed}:
+    expected = card.kind.activation
+    if activation not in {None, "identity", expected}:
         msg = f"Cannot apply {activation} to the output of a model for {card.task}."
-        remedy = f"Pass {{activation}}, {needed!r} or 'identity'."
+        remedy = f"Pass {{activation}}, {expected!r} or 'identity'."
         raise InputError(msg, remedy=remedy, value=activation, argument="activation")
-    if activation is not None or needed in {None, "identity"}:
+    if activation is not None or expected in {None, "identity"}:
         return activation in {None, "identity"}
     fractions = bool(((output >= 0) & (output <= 1)).all())
-    if output.shape[1] > 1 and needed == "softmax":
+    if output.shape[1] > 1 and expected == "softmax":
         return fractions and bool(torch.isclose(output.sum(dim=1), torch.ones(()), atol=1e-3).all())
     if fractions:
         msg = f"Cannot use the model {title!r}: its outputs for noise are between 0 and 1, which logits can be as well."

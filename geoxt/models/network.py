@@ -56,7 +56,7 @@ class Network(nn.Module):
     def __init__(self, card: Card, *, seed: int = 0, body: nn.Module | None = None) -> None:
         super().__init__()
         self.card = card
-        self.body = _built(card, seed) if body is None else body
+        self.body = _build_body(card, seed) if body is None else body
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(card.mean, dtype=torch.float32)[:, None, None])
@@ -97,7 +97,7 @@ class Network(nn.Module):
         return ACTIVATIONS[activation](logits)
 
 
-def _built(card: Card, seed: int) -> nn.Module:
+def _build_body(card: Card, seed: int) -> nn.Module:
     series = any(tasks.get(task).takes_series for task in get(card.model).tasks)
     if card.kind.is_supervised and series != card.kind.takes_series:
         taken = "several dates" if series else "one date"
@@ -112,7 +112,7 @@ def _built(card: Card, seed: int) -> nn.Module:
 def save_checkpoint(network: Network, path: SomePath) -> Path:
     """Write a network and its card as a checkpoint for prediction, and return the path.
 
-    The file has no state of a training to resume.
+    Training cannot be resumed from it: optimizer and schedule are not saved.
     """
     target = Path(path)
     state = {f"{PREFIX}{name}": value.detach().cpu() for name, value in network.state_dict().items()}

@@ -130,7 +130,7 @@ def create(
         msg = f"Cannot build {name!r} without the number of output channels."
         raise InputError(msg, remedy="Pass {num_classes}.", argument="num_classes")
     unknown = sorted(set(options) - set(row.options))
-    if unknown and not row.open:
+    if unknown and not row.accepts_options:
         msg = f"Cannot build {name!r} with the option {unknown[0]!r}."
         raise InputError(msg, remedy=f"Pass some of {', '.join(row.options)}.", value=unknown[0])
     model = row.build(in_chans=channels, num_classes=num_classes, **{**row.options, **options})

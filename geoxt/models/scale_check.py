@@ -35,14 +35,14 @@ class ScaleCheck:
     Parameters
     ----------
     model
-        The model; only of a `Network`, or of a module with one, are the statistics known.
+        The model. Modules without a `Network` have no statistics and are not checked.
     """
 
     def __init__(self, model: nn.Module) -> None:
         network = next((module for module in model.modules() if isinstance(module, Network)), None)
         card = None if network is None else network.card
         unscaled = card is not None and any(pair == (0, 1) for pair in zip(card.mean, card.std, strict=True))
-        self.card: Card | None = None if unscaled else card  # values that are passed on unscaled may be any
+        self.card: Card | None = None if unscaled else card  # models without scaling take values of any scale
         self._lock = threading.Lock()
 
     def __call__(self, images: Array, valid: Mask | None = None) -> None:

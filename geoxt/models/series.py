@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError
-from geoxt.models.ltae import LTAE, at_pixels, days, every_pixel, resize, without
+from geoxt.models.ltae import (
+    LTAE,
+    pixel_series,
+    positions_in_dtype,
+    repeat_for_pixels,
+    resize_attention,
+    zero_invalid_dates,
+)
 from geoxt.models.padding import pad
 
 _GROUPS = 4
@@ -46,12 +53,14 @@ class PixelSeries(nn.Module):
     def features(self, series: Tensor, valid: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """Return features (N, width, H, W), the input of the last layer."""
         rows, columns = series.shape[-2:]
-        images = pad(without(series, valid).flatten(0, 1), 1, least=2)
+        images = pad(zero_invalid_dates(series, valid).flatten(0, 1), 1, least=2)
         height, width = images.shape[-2:]
         dates = self.stem(images).unflatten(0, series.shape[:2])
-        when, observed = (every_pixel(values, height, width) for values in (days(series, positions), valid))
-        assert when is not None
-        summary, _ = self.time(at_pixels(dates), when, observed)
+        times, dates_valid = (
+            repeat_for_pixels(values, height, width) for values in (positions_in_dtype(series, positions), valid)
+        )
+        assert times is not None
+        summary, _ = self.time(pixel_series(dates), times, dates_valid)
         return summary.view(len(series), height, width, -1).permute(0, 3, 1, 2)[..., :rows, :columns]
 
 
@@ -134,22 +143,23 @@ class UTAE(nn.Module):
 
     def _padded_features(self, series: Tensor, valid: Tensor | None, positions: Tensor | None) -> Tensor:
         """Return features of the padded images."""
-        x = self.stem(pad(without(series, valid).flatten(0, 1), self.multiple, least=2 * self.multiple))
+        x = self.stem(pad(zero_invalid_dates(series, valid).flatten(0, 1), self.multiple, least=2 * self.multiple))
         levels = [x]
         for down in self.downs:
             x = down(x)
             levels.append(x)
         dates = [level.unflatten(0, series.shape[:2]) for level in levels]
-        x, attention = self._over_time(dates[-1], days(series, positions), valid)
+        x, attention = self._over_time(dates[-1], positions_in_dtype(series, positions), valid)
         for up, level in zip(self.ups, dates[-2::-1], strict=True):
             x = up(x, _collapse(level, attention))
         features: Tensor = self.last(x)
         return features
 
-    def _over_time(self, dates: Tensor, when: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _over_time(self, dates: Tensor, positions: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         count, steps, _, height, width = dates.shape
-        days_of, observed = (every_pixel(values, height, width) for values in (when, valid))
-        summary, attention = self.time(at_pixels(dates), days_of, observed)
+        times, dates_valid = (repeat_for_pixels(values, height, width) for values in (positions, valid))
+        assert times is not None
+        summary, attention = self.time(pixel_series(dates), times, dates_valid)
         image = summary.view(count, height, width, -1).permute(0, 3, 1, 2)
         return image, attention.view(-1, count, height, width, steps).permute(0, 1, 4, 2, 3)
 
@@ -157,7 +167,7 @@ class UTAE(nn.Module):
 def _collapse(dates: Tensor, attention: Tensor) -> Tensor:
     """Return (N, T, C, H, W) summed over dates, each group of channels weighted by the attention of its head."""
     height, width = dates.shape[-2:]
-    weight = resize(attention, (height, width))
+    weight = resize_attention(attention, (height, width))
     grouped = dates.reshape(*dates.shape[:2], len(attention), -1, height, width)
     return torch.einsum("hntyx,nthcyx->nhcyx", weight, grouped).flatten(1, 2)
 

@@ -124,7 +124,7 @@ def eurosat(tmp_path_factory):
 def test_pretrained_bands_are_matched_by_name(eurosat, monkeypatch, tmp_path):
     assert eurosat.bands.names[:3] == ("B01", "B02", "B03")
     facts = Weights(
-        name="own:test", family="own", architecture="test_resnet", timm=True, bands=("R", "G", "B"),
+        name="own:test", architecture="test_resnet", timm=True, bands=("R", "G", "B"),
         steps=({"op": "normalize", "mean": [100.0] * 3, "std": [50.0] * 3},), license=None, url=None, file="w.pt",
     )  # fmt: skip
     monkeypatch.setattr(pretrained, "names", lambda: ("own:test",))

@@ -244,7 +244,7 @@ def test_encoder_weights_load_into_new_model(scene, tmp_path):
     weights = encoder_weights(task.network.body, task.card, tmp_path / "encoder.pt", method="simclr")
     model = create("test_classifier", bands=["red", "nir"], num_classes=5).eval()
     report = load(model, weights, file=tmp_path / "encoder.pt")
-    assert set(report.known) == {"nir", "red"}
+    assert set(report.matched) == {"nir", "red"}
     torch.testing.assert_close(model.features(normalized[:, [1, 0]]), task(image))
 
 

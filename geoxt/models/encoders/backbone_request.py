@@ -38,11 +38,16 @@ class BackboneRequest:
     """Whether to load pretrained weights; `False` for the encoder of a checkpoint."""
 
     def load(
-        self, model: nn.Module, state: dict[str, Tensor], *, fresh: Sequence[str] = (), unused: Sequence[str] = ()
+        self,
+        model: nn.Module,
+        state: dict[str, Tensor],
+        *,
+        allow_missing: Sequence[str] = (),
+        allow_unexpected: Sequence[str] = (),
     ) -> None:
         """Load weights into a model, as `load_state` does."""
         if self.pretrained:
-            load_state(model, state, name=self.name, fresh=fresh, unused=unused)
+            load_state(model, state, name=self.name, allow_missing=allow_missing, allow_unexpected=allow_unexpected)
 
     def gsd(self) -> float:
         """Return the ground sample distance in metres."""

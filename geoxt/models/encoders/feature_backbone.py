@@ -143,7 +143,12 @@ def block_indices(count: int, requested: Sequence[int] | None) -> tuple[int, ...
 
 
 def load_state(
-    model: nn.Module, state: dict[str, Tensor], *, name: str, fresh: Sequence[str] = (), unused: Sequence[str] = ()
+    model: nn.Module,
+    state: dict[str, Tensor],
+    *,
+    name: str,
+    allow_missing: Sequence[str] = (),
+    allow_unexpected: Sequence[str] = (),
 ) -> None:
     """Load weights into a model.
 
@@ -155,8 +160,8 @@ def load_state(
         Weights under the names of the model.
     name
         Name of the weights, for errors.
-    fresh, unused
-        Prefixes of names of tensors that the file (`fresh`) or the model (`unused`) may lack.
+    allow_missing, allow_unexpected
+        Prefixes of names of tensors that the file (`allow_missing`) or the model (`allow_unexpected`) may lack.
 
     Raises
     ------
@@ -164,8 +169,8 @@ def load_state(
         If other tensors are missing, left over, or of another shape.
     """
     target = model.state_dict()
-    missing = [key for key in target if key not in state and not key.startswith(tuple(fresh))]
-    extra = [key for key in state if key not in target and not key.startswith(tuple(unused))]
+    missing = [key for key in target if key not in state and not key.startswith(tuple(allow_missing))]
+    extra = [key for key in state if key not in target and not key.startswith(tuple(allow_unexpected))]
     shapes = [key for key in state if key in target and state[key].shape != target[key].shape]
     problems = [("lacks", missing), ("has unknown tensors", extra), ("has other shapes of", shapes)]
     text = "; ".join(f"it {verb} {', '.join(keys[:4])}" + ", …" * (len(keys) > 4) for verb, keys in problems if keys)

@@ -96,7 +96,7 @@ def layer_inputs(
     if missing not in ("raise", "mean"):
         msg = f"Cannot handle missing bands with missing={missing!r}."
         raise InputError(msg, remedy="Pass {missing:'raise'} or {missing:'mean'}.", value=missing, argument="missing")
-    available = _names_of(layer)
+    available = layer_band_names(layer)
     if names is None:
         positions: list[int | None] = list(range(len(available)))
         metadata = tuple(_any_band(available, index, model) for index in range(len(available)))
@@ -171,7 +171,7 @@ def _geobox(layer: Any) -> Any:
     return None if accessor is None else accessor.geobox
 
 
-def _names_of(layer: Any) -> BandNames:
+def layer_band_names(layer: Any) -> BandNames:
     """Return names, common names and wavelengths of a layer's bands; only names from a sequence of names."""
     if not hasattr(layer, "coords"):
         if isinstance(layer, str) or not isinstance(layer, Sequence) or not layer or len(set(layer)) != len(layer):

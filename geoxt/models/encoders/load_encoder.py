@@ -13,9 +13,17 @@ from geoxt.models.card import Card
 from geoxt.models.encoders import terratorch_backbones, time_series_backbones, torchgeo_backbones, vision_backbones
 from geoxt.models.encoders.backbone_request import BackboneRequest, Builder
 from geoxt.models.encoders.band_metadata import BandMetadata, band_metadata_of
-from geoxt.models.encoders.layer_inputs import Context, LayerInputs, MissingBands, Units, context_of, layer_inputs
-from geoxt.models.encoders.pretrained_encoder import Encoder, mean_and_std
-from geoxt.models.weights.table import Weights, get
+from geoxt.models.encoders.layer_inputs import (
+    Context,
+    LayerInputs,
+    MissingBands,
+    Units,
+    context_of,
+    layer_band_names,
+    layer_inputs,
+)
+from geoxt.models.encoders.pretrained_encoder import Encoder
+from geoxt.models.weights.table import Weights, get, linear_scaling
 from geoxt.models.weights.table import names as weights_names
 from geoxt.models.weights.weights_file import fetch, read
 from geoxt.types import SomePath
@@ -39,6 +47,8 @@ BUILDERS: Mapping[str, Builder] = {
     "unet": vision_backbones.unet,
 }
 """Builders of models by the family of the weights."""
+Scaling = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel."""
 _TIMM: Mapping[str, Any] = {"family": "timm", "size": 224}
 
 
@@ -62,20 +72,7 @@ def load_encoder(
     """Return a pretrained encoder for the bands of a layer; see `load` for the parameters."""
     if isinstance(weights, str):
         weights = get(weights)
-    if weights.unsupported is not None:
-        msg = f"Cannot load {weights.name!r}: {weights.unsupported}"
-        raise InputError(msg, remedy="Pass another {model}.", value=weights.name, argument="model")
-    options = weights.encoder or (_TIMM if weights.timm else None)
-    if options is None or (weights.bands is None and not options.get("any_bands")):
-        msg = f"Cannot load {weights.name!r}: its architecture {weights.architecture!r} or its bands are unknown."
-        raise InputError(msg, remedy="Pass another {model}.", value=weights.name, argument="model")
-    names = None if options.get("any_bands") else weights.bands
-    units = _units(weights, options)
-    inputs = layer_inputs(
-        bands, model=weights.name, names=names,
-        metadata=tuple(band_metadata_of(name, weights.sensor) for name in names or ()), units=units,
-        factor=float(options.get("factor", 10_000)), missing=missing, groups=options.get("groups", ()),
-    )  # fmt: skip
+    options, names, inputs = _match_layer(weights, bands, missing)
     steps, scaling = _normalization(weights, options, inputs, mean, std)
     count = _num_dates(weights, options, bands, dates)
     context = _context(bands, count, time=time, location=location, gsd=gsd)
@@ -93,7 +90,7 @@ def load_encoder(
         body,
         inputs=inputs,
         steps=steps,
-        fill=options.get("fill") or (scaling[0] if scaling else (0.0,) * inputs.count),
+        fill=options.get("fill") or scaling[0],
         notes=_missing_inputs(options, context),
     )
     encoder.description = {
@@ -104,6 +101,67 @@ def load_encoder(
     }  # fmt: skip
     _LOG.info("Loaded %s: bands %s. %s", weights.name, ", ".join(encoder.bands), " ".join(encoder.notes))
     return encoder.eval()
+
+
+def encoder_names(bands: Any) -> tuple[str, ...]:
+    """Return the names of the pretrained encoders that accept the bands of a layer, for `geoxt.models.load`.
+
+    Encoders of any bands may need further arguments of `load`, such as `mean` and `std`.
+
+    Parameters
+    ----------
+    bands
+        A layer, whose bands are matched by name, common name and wavelength; or names of bands.
+
+    Raises
+    ------
+    InputError
+        If the bands have no names, or repeated names.
+
+    Examples
+    --------
+    >>> encoder_names(["VV", "VH"])[:2]
+    ('torchgeo:CROMABase_Weights.CROMA_VIT', 'torchgeo:CROMALarge_Weights.CROMA_VIT')
+    """
+    layer_band_names(bands)  # raises for invalid bands
+    return tuple(name for name in weights_names(encoders=True) if _accepts(get(name), bands))
+
+
+def _accepts(weights: Weights, bands: Any) -> bool:
+    try:
+        _match_layer(weights, bands, "raise")
+    except InputError:
+        return False
+    return True
+
+
+def _match_layer(
+    weights: Weights, bands: Any, missing: MissingBands
+) -> tuple[Mapping[str, Any], tuple[str, ...] | None, LayerInputs]:
+    """Return the options of an encoder, its bands (`None` for any) and the matched bands of a layer.
+
+    Raises
+    ------
+    InputError
+        If the weights are not supported, or the bands do not match.
+    """
+    if weights.unsupported is not None:
+        msg = f"Cannot load {weights.name!r}: {weights.unsupported}"
+        raise InputError(msg, remedy="Pass another {model}.", value=weights.name, argument="model")
+    options = weights.encoder or (_TIMM if weights.timm else None)
+    if options is None or (weights.bands is None and not options.get("any_bands")):
+        msg = f"Cannot load {weights.name!r}: its architecture {weights.architecture!r} or its bands are unknown."
+        raise InputError(msg, remedy="Pass another {model}.", value=weights.name, argument="model")
+    names = None if options.get("any_bands") else weights.bands
+    inputs = layer_inputs(
+        bands, model=weights.name, names=names,
+        metadata=tuple(band_metadata_of(name, weights.sensor) for name in names or ()),
+        units=_units(weights, options), factor=float(options.get("factor", 10_000)), missing=missing,
+        groups=options.get("groups", ()),
+    )  # fmt: skip
+    if options["family"] == "copernicus-fm":
+        torchgeo_backbones.require_bandwidths(weights.name, inputs)
+    return options, names, inputs
 
 
 def rebuild_encoder(description: Mapping[str, Any]) -> Encoder:
@@ -127,7 +185,7 @@ def rebuild_encoder(description: Mapping[str, Any]) -> Encoder:
     if options["family"] == "timm":
         bands = tuple(description["bands"])
         weights = Weights(
-            name=name, family="timm", architecture=description["architecture"], timm=True, bands=bands, license=None,
+            name=name, architecture=description["architecture"], timm=True, bands=bands, license=None,
             url=None, file="",
         )  # fmt: skip
         body = vision_backbones.timm_backbone(weights, request)
@@ -146,17 +204,17 @@ def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _units(weights: Weights, options: Mapping[str, Any]) -> tuple[Units, ...]:
-    """Return the units of each band of the weights, as stated or inferred from the normalization."""
-    stated = options.get("units")
+    """Return the units of each band of the weights, from the table or inferred from the normalization."""
+    declared = options.get("units")
     count = len(weights.bands or ()) or 1
     if options.get("any_bands"):
-        stated = stated or "any"
-    elif stated is None:
+        declared = declared or "any"
+    elif declared is None:
         first = weights.steps[0] if weights.steps else {}
         byte = first.get("op") == "divide" and first.get("by") in (255, 255.0)
         optical = (weights.sensor or "").lower().replace("-", "") in {"sentinel2", "sentinel2 l1c", "sentinel2 l2a"}
-        stated = "byte" if byte else "reflectance" if optical else "stored"
-    units: tuple[Units, ...] = tuple(stated) if isinstance(stated, list) else (stated,) * count  # type: ignore[assignment]
+        declared = "byte" if byte else "reflectance" if optical else "stored"
+    units: tuple[Units, ...] = tuple(declared) if isinstance(declared, list) else (declared,) * count  # type: ignore[assignment]
     return units
 
 
@@ -166,8 +224,8 @@ def _normalization(
     inputs: LayerInputs,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-) -> tuple[tuple[Mapping[str, Any], ...], tuple[tuple[float, ...], tuple[float, ...]] | None]:
-    """Return the normalization steps, and mean and std of each channel in units of the model; `None` if unknown."""
+) -> tuple[tuple[Mapping[str, Any], ...], Scaling]:
+    """Return the normalization steps, and mean and std of each channel in units of the model (0 and 1 if unknown)."""
     if (mean is None) != (std is None) or (mean is not None and not len(mean) == len(std or ()) == len(inputs.bands)):
         msg = f"Cannot normalize {len(inputs.bands)} bands with mean={mean!r} and std={std!r}."
         remedy = f"Pass {{mean}} and {{std}}, of each of {', '.join(inputs.bands)}."
@@ -189,19 +247,15 @@ def _normalization(
         msg += "statistics of them."
         remedy = "Pass {mean} and {std} of each band in units of the layer, such as those of your training data."
         raise InputError(msg, remedy=remedy, argument="mean")
-    scaling = mean_and_std(weights.steps, inputs.count)
     if inputs.filled and not any(step["op"] == "normalize" for step in weights.steps):
         msg = f"Cannot fill the bands {', '.join(inputs.filled)} of {weights.name!r}: their mean is not published."
         raise InputError(msg, remedy="Leave {missing} out, and pass a layer with these bands.", argument="missing")
-    return weights.steps, scaling
+    return weights.steps, linear_scaling(weights.steps, inputs.count)
 
 
-def _card(
-    weights: Weights, inputs: LayerInputs, scaling: tuple[tuple[float, ...], tuple[float, ...]] | None, size: int
-) -> Card:
+def _card(weights: Weights, inputs: LayerInputs, scaling: Scaling, size: int) -> Card:
     """Return the model card, with mean and std in units of the layer."""
-    means, stds = scaling or ((0.0,) * inputs.count, (1.0,) * inputs.count)
-    means = tuple((weights.encoder or {}).get("fill") or means)
+    means, stds = (weights.encoder or {}).get("fill") or scaling[0], scaling[1]
     conversions = list(zip(inputs.channels, inputs.scale, inputs.offset, strict=True))
     return Card(
         task="self-supervised",

@@ -147,25 +147,6 @@ class Encoder(Network):
             raise InputError(msg, remedy=remedy, value=(height, width), argument="size")
 
 
-def mean_and_std(steps: Steps, count: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Return mean and std such that (x - mean) / std equals the linear steps; `None` without linear steps."""
-    mean, std = [0.0] * count, [1.0] * count
-    stated = False
-    for step in steps:
-        match step["op"]:
-            case "divide" | "multiply":
-                by = _broadcast(step["by"], count)
-                std = [s * b if step["op"] == "divide" else s / b for s, b in zip(std, by, strict=True)]
-                stated = True
-            case "normalize":
-                mean = [m + s * a for m, s, a in zip(mean, std, _broadcast(step["mean"], count), strict=True)]
-                std = [s * a for s, a in zip(std, _broadcast(step["std"], count), strict=True)]
-                stated = True
-            case _:
-                continue
-    return (tuple(mean), tuple(std)) if stated else None
-
-
 def _apply(step: Mapping[str, Any], values: Tensor, mask: Tensor | None) -> Tensor:
     """Return values (…, C, H, W) after one step."""
     match step["op"]:
@@ -199,8 +180,3 @@ def _stretch(values: Tensor, mask: Tensor | None, width: float) -> Tensor:
 def _column(value: float | Sequence[float], like: Tensor) -> Tensor:
     column = torch.as_tensor(value, dtype=like.dtype, device=like.device).reshape(-1)
     return column[:, None, None]
-
-
-def _broadcast(value: float | Sequence[float], count: int) -> list[float]:
-    values = [float(value)] if isinstance(value, (int, float)) else list(map(float, value))
-    return values * count if len(values) == 1 else values

@@ -97,7 +97,7 @@ def prithvi(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbo
     model = build(pretrained=False, num_frames=request.dates, img_size=request.size)
     parts = {key: v for key, v in state.items() if not re.search(r"decoder|_dec\b|_dec\.|mask_token", key)}
     parts = {key: v for key, v in strip_prefix(parts, "encoder.").items() if key != "pos_embed"}
-    request.load(model, parts, fresh=("pos_embed",))
+    request.load(model, parts, allow_missing=("pos_embed",))
     time, location = request.context.time, request.context.location
     # days 1 to 365, as the model card of Prithvi-EO-2.0 states and the data sets of TerraTorch pass them
     temporal = tuple((year_and_month(date)[0], day_of_year(date)) for date in time) if model.temporal_encoding else ()

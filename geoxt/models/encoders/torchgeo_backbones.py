@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from geoxt.errors import InputError, optional_import
 from geoxt.models.encoders.backbone_request import BackboneRequest
 from geoxt.models.encoders.feature_backbone import FeatureBackbone, TokenBackbone, resize_positions, token_map
+from geoxt.models.encoders.layer_inputs import LayerInputs
 
 _RADAR = ("vv", "vh", "hh", "hv")
 _DOFA_RADAR = 3.75
@@ -65,7 +66,7 @@ def dofa(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     model = _build(request.options["model"], img_size=request.size)
     side = request.size // model.patch_size
     state = resize_positions(state, side)
-    request.load(model, state, fresh=("fc_norm.", "norm.", "head."), unused=("norm.", "mask_token"))
+    request.load(model, state, allow_missing=("fc_norm.", "norm.", "head."), allow_unexpected=("norm.", "mask_token"))
     wavelengths = tuple(_DOFA_RADAR if f.common in _RADAR else f.wavelength for f in request.inputs.metadata)
     return DofaBackbone(
         model, wavelengths=wavelengths, blocks=model.blocks, out_indices=request.out_indices, width=model.embed_dim,
@@ -109,7 +110,7 @@ def croma(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone
     modalities = [name for name, channels in (("sar", radar), ("optical", optical)) if channels]
     model = _build(request.options["model"], modalities=modalities, image_size=request.size)
     parts = ("s1_", "s2_", "joint_")
-    request.load(model, state, fresh=("attn_bias",), unused=parts)
+    request.load(model, state, allow_missing=("attn_bias",), allow_unexpected=parts)
     return CromaBackbone(
         model, radar=radar, optical=optical, patch_size=8, size=request.size, fixed_size=True,
         out_channels=(model.encoder_dim,), reductions=(8,),
@@ -163,7 +164,7 @@ def scale_mae(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBack
     """Build ScaleMAE for the resolution of the layer."""
     model = _build("scalemae_large_patch16", img_size=request.size, res=request.gsd())
     state = resize_positions(state, request.size // 16)
-    request.load(model, state, fresh=("fc_norm.", "norm.", "head."), unused=("decoder", "mask_token"))
+    request.load(model, state, allow_missing=("fc_norm.", "norm.", "head."), allow_unexpected=("decoder", "mask_token"))
     return ScaleMaeBackbone(
         model, blocks=model.blocks, out_indices=request.out_indices, width=model.embed_dim, patch_size=16,
         size=request.size, fixed_size=True,
@@ -203,15 +204,27 @@ class CopernicusBackbone(TokenBackbone):
         )
 
 
+def require_bandwidths(name: str, inputs: LayerInputs) -> None:
+    """Raise if the bandwidth of a band is unknown, as of radar.
+
+    Raises
+    ------
+    InputError
+        With the names of the bands.
+    """
+    pairs = zip(inputs.bands, inputs.metadata, strict=True)
+    unknown = [label for label, band in pairs if math.isnan(band.wavelength) or math.isnan(band.bandwidth)]
+    if unknown:
+        msg = f"Cannot pass the bands {', '.join(unknown)} to {name!r}: their bandwidths are unknown."
+        raise InputError(msg, remedy="Pass a layer of optical bands of Sentinel-2.", value=unknown[0], argument="bands")
+
+
 def copernicus_fm(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     """Build Copernicus-FM for optical bands; it takes location, date and resolution if the layer states them."""
-    pairs = zip(request.inputs.bands, request.inputs.metadata, strict=True)
-    unknown = [name for name, band in pairs if math.isnan(band.wavelength) or math.isnan(band.bandwidth)]
-    if unknown:
-        msg = f"Cannot pass the bands {', '.join(unknown)} to {request.name!r}: their bandwidths are unknown."
-        raise InputError(msg, remedy="Pass a layer of optical bands of Sentinel-2.", value=unknown[0], argument="bands")
     model = _build("copernicusfm_base")
-    request.load(model, state, fresh=("fc_norm.", "norm.", "head."), unused=("norm.", "mask_token", "head."))
+    request.load(
+        model, state, allow_missing=("fc_norm.", "norm.", "head."), allow_unexpected=("norm.", "mask_token", "head.")
+    )
     context, patch, width = request.context, 16, model.cls_token.shape[-1]
     days = float(np.datetime64(context.time[0], "D").astype(int)) if context.time else math.nan
     area = math.nan if context.gsd is None else (context.gsd * patch / 1000) ** 2

@@ -75,7 +75,7 @@ def swin(request: BackboneRequest, state: dict[str, Tensor]) -> FeatureBackbone:
     model.features[0][0] = nn.Conv2d(len(request.names), width, kernel_size=4, stride=4)
     stripped = {_without_backbone(key): value for key, value in state.items()}
     parts = {key: value for key, value in stripped.items() if key.startswith(("features.", "norm.", "head."))}
-    request.load(model, parts, fresh=("norm.", "head."), unused=("head.",))
+    request.load(model, parts, allow_missing=("norm.", "head."), allow_unexpected=("head.",))
     channels = tuple(width * factor for factor in (1, 2, 4, 8))
     return SwinBackbone(
         model, patch_size=32, size=request.size, out_channels=channels, reductions=(4, 8, 16, 32), dates=request.dates,

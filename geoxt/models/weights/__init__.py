@@ -1,4 +1,4 @@
-"""Registry of pretrained weights: `names()` lists them, `get(name)` returns one, `load` puts one into a model."""
+"""Registry of pretrained weights: `names()` lists them, `get(name)` returns one, `load` loads one into a model."""
 
 from geoxt.models.weights.band_mapping import ALIASES
 from geoxt.models.weights.loading import Loaded, load

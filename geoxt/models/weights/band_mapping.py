@@ -30,7 +30,7 @@ class Adapted:
 
     kernels: Tensor
     """Float (out, bands, h, w)."""
-    known: tuple[str, ...]
+    matched: tuple[str, ...]
     """Bands with kernels from the weights."""
     initialized: tuple[str, ...]
     """Bands with initialized kernels."""
@@ -42,11 +42,11 @@ class Adapted:
 
 def adapt(
     kernels: Tensor,
-    of: Sequence[str],
+    weight_bands: Sequence[str],
     bands: Sequence[str],
     *,
     missing: Missing,
-    fresh: Tensor,
+    initial: Tensor,
     alias: Mapping[str, str],
 ) -> Adapted:
     """Return kernels for other bands, matched by name; those of missing bands are initialized.
@@ -54,16 +54,16 @@ def adapt(
     Parameters
     ----------
     kernels
-        Float (out, len(of), h, w).
-    of
+        Float (out, len(weight_bands), h, w).
+    weight_bands
         Bands of the kernels.
     bands
         Bands of the model.
     missing
-        Initialization of bands that are not in `of`. `"mean"` uses the mean kernel, then scales all kernels by
-        `len(of) / len(bands)`, so that the response to equal bands is unchanged. `"random"` uses the kernels of
-        `fresh`, `"zero"` uses zeros; both leave the known kernels unchanged.
-    fresh
+        Initialization of bands that are not in `weight_bands`. `"mean"` uses the mean kernel, then scales all kernels
+        by `len(weight_bands) / len(bands)`, so that the response to equal bands is unchanged. `"random"` uses
+        `initial`, `"zero"` uses zeros; both leave the matched kernels unchanged.
+    initial
         Float (out, len(bands), h, w): randomly initialized kernels.
     alias
         Name in the weights by name in the model, for bands whose names or meanings differ.
@@ -73,40 +73,42 @@ def adapt(
     InputError
         If `missing` is invalid, two bands map to one band of the weights, or no band matches.
     """
-    renamed = [alias[band] if alias.get(band) in of else band for band in bands]
-    duplicates = sorted({name for name in renamed if name in of and renamed.count(name) > 1})
+    renamed = [alias[band] if alias.get(band) in weight_bands else band for band in bands]
+    duplicates = sorted({name for name in renamed if name in weight_bands and renamed.count(name) > 1})
     if duplicates:
         msg = f"Cannot match bands: several of {', '.join(bands)} are {duplicates[0]!r} of the weights."
         raise InputError(msg, remedy="Pass another {alias}.", value=duplicates[0], argument="alias")
-    known = tuple(band for band, name in zip(bands, renamed, strict=True) if name in of)
-    if not known:
-        msg = f"Cannot match bands: the model's are {', '.join(bands)}, the weights' {', '.join(of)}."
+    matched = tuple(band for band, name in zip(bands, renamed, strict=True) if name in weight_bands)
+    if not matched:
+        msg = f"Cannot match bands: the model's are {', '.join(bands)}, the weights' {', '.join(weight_bands)}."
         remedy = f"Pass {{alias}}, a mapping of names or one of {', '.join(ALIASES)}."
         raise InputError(msg, remedy=remedy, value=tuple(bands), argument="alias")
-    initialized = tuple(band for band in bands if band not in known)
-    scale = len(of) / len(bands) if initialized and missing == "mean" else 1.0
+    initialized = tuple(band for band in bands if band not in matched)
+    scale = len(weight_bands) / len(bands) if initialized and missing == "mean" else 1.0
     layers = [
-        kernels[:, of.index(name)] if name in of else _initialize(kernels, missing, fresh[:, index])
+        kernels[:, weight_bands.index(name)]
+        if name in weight_bands
+        else _initialize(kernels, missing, initial[:, index])
         for index, name in enumerate(renamed)
     ]
     return Adapted(
         kernels=torch.stack(layers, dim=1) * scale,
-        known=known,
+        matched=matched,
         initialized=initialized,
-        unused=tuple(name for name in of if name not in renamed),
+        unused=tuple(name for name in weight_bands if name not in renamed),
         scale=scale,
     )
 
 
-def _initialize(kernels: Tensor, missing: Missing, fresh: Tensor) -> Tensor:
+def _initialize(kernels: Tensor, missing: Missing, initial: Tensor) -> Tensor:
     """Return kernels (out, h, w) of a band that the weights lack."""
     match missing:
         case "mean":
             return kernels.mean(dim=1)
         case "random":
-            return fresh
+            return initial
         case "zero":
-            return torch.zeros_like(fresh)
+            return torch.zeros_like(initial)
         case _:
             msg = f"Cannot initialize kernels with missing={missing!r}."
             remedy = f"Pass {{missing}}, one of {', '.join(_MISSING)}."

@@ -33,7 +33,7 @@ class Loaded:
     """Loaded weights."""
     layouts: tuple[str, ...]
     """Key layouts of the file, outermost first; empty for timm's."""
-    known: tuple[str, ...]
+    matched: tuple[str, ...]
     """Bands with kernels from the weights."""
     initialized: tuple[str, ...]
     """Bands with initialized kernels."""
@@ -45,20 +45,20 @@ class Loaded:
     """Factor applied to all kernels of the first layer."""
     count: int
     """Number of loaded tensors."""
-    fresh: tuple[str, ...]
+    missing_keys: tuple[str, ...]
     """Tensors of the model that keep their initial values."""
-    unused: tuple[str, ...]
+    unexpected_keys: tuple[str, ...]
     """Tensors of the weights that the model lacks."""
 
     def __str__(self) -> str:
         initialized = f"; initialized {', '.join(self.initialized)} ({self.missing})" if self.initialized else ""
         dropped = f"; without {', '.join(self.dropped)}" if self.dropped else ""
         scale = f"; kernels times {self.scale:.3g}" if self.scale != 1 else ""
-        fresh = f"; new: {_format_keys(self.fresh)}" if self.fresh else ""
+        new = f"; new: {_format_keys(self.missing_keys)}" if self.missing_keys else ""
         license_ = self.weights.license or "none stated"
         doubts = f"; unverified: {', '.join(self.weights.unverified)}" if self.weights.unverified else ""
-        head = f"{self.weights.name}: {self.count} tensors, bands {', '.join(self.known)}"
-        return f"{head}{initialized}{dropped}{scale}{fresh}; license: {license_}{doubts}"
+        head = f"{self.weights.name}: {self.count} tensors, bands {', '.join(self.matched)}"
+        return f"{head}{initialized}{dropped}{scale}{new}; license: {license_}{doubts}"
 
 
 def load(
@@ -82,38 +82,38 @@ def load(
     ReadError, MissingDependency
         If the file cannot be located, downloaded or read.
     """
-    facts = get(weights) if isinstance(weights, str) else weights
-    if not facts.timm or facts.bands is None:
+    row = get(weights) if isinstance(weights, str) else weights
+    if not row.timm or row.bands is None:
         remedy = "Pass {weights}, one of geoxt.models.weights.names()."
-        if facts.unsupported is not None:
-            msg = f"Cannot load {facts.name!r}: {facts.unsupported}"
+        if row.unsupported is not None:
+            msg = f"Cannot load {row.name!r}: {row.unsupported}"
         else:
-            msg = f"Cannot load {facts.name!r} into {type(model).__name__}: they are of another architecture."
-            remedy += f" Or build the encoder: geoxt.models.load({facts.name!r}, bands=layer)."
-        raise InputError(msg, remedy=remedy, value=facts.name, argument="weights")
+            msg = f"Cannot load {row.name!r} into {type(model).__name__}: they are of another architecture."
+            remedy += f" Or build the encoder: geoxt.models.load({row.name!r}, bands=layer)."
+        raise InputError(msg, remedy=remedy, value=row.name, argument="weights")
     body = _backbone(model)
     model_bands = _bands(model, body, bands)
-    path = Path(file) if file is not None else fetch(facts, folder=folder, progress=progress)
+    path = Path(file) if file is not None else fetch(row, folder=folder, progress=progress)
     state, layouts = rename(read(path))
     targets = {_with_dots(key): key for key in body.state_dict()}
     state = {targets.get(_with_dots(key), key): value for key, value in state.items()}
-    adapted = _adapt_first(body, state, facts, model_bands, missing=missing, alias=alias_of(alias))
-    loaded, fresh, unused, wrong = _partition(body.state_dict(), state)
+    adapted = _adapt_first(body, state, row, model_bands, missing=missing, alias=alias_of(alias))
+    loaded, missing_keys, unexpected_keys, shapes = _partition(body.state_dict(), state)
     if strict:
-        _raise_if_incomplete(facts, fresh, unused, wrong, complete=_has_head(body))
+        _raise_if_incomplete(row, missing_keys, unexpected_keys, shapes, complete=hasattr(body, "forward_head"))
     with torch.no_grad():
         body.load_state_dict(loaded, strict=False)
     report = Loaded(
-        weights=facts,
+        weights=row,
         layouts=layouts,
-        known=adapted.known,
+        matched=adapted.matched,
         initialized=adapted.initialized,
         dropped=adapted.unused,
         missing=missing,
         scale=adapted.scale,
         count=len(loaded),
-        fresh=fresh,
-        unused=unused,
+        missing_keys=missing_keys,
+        unexpected_keys=unexpected_keys,
     )
     _LOG.info("Loaded %s", report)
     return report
@@ -154,20 +154,20 @@ def _first_convolution(body: nn.Module) -> tuple[str, nn.Conv2d]:
 
 
 def _adapt_first(
-    body: nn.Module, state: State, facts: Weights, bands: tuple[str, ...], *, missing: Missing, alias: Mapping[str, str]
+    body: nn.Module, state: State, row: Weights, bands: tuple[str, ...], *, missing: Missing, alias: Mapping[str, str]
 ) -> Adapted:
     """Adapt the kernels of the first convolution in `state` (modified inplace)."""
     name, convolution = _first_convolution(body)
     key = f"{name}.weight"
-    of = facts.bands or ()
+    weight_bands = row.bands or ()
     kernels = state.get(key)
-    if kernels is None or kernels.ndim != 4 or kernels.shape[1] != len(of):
+    if kernels is None or kernels.ndim != 4 or kernels.shape[1] != len(weight_bands):
         shape = "lacks it" if kernels is None else f"has the shape {tuple(kernels.shape)}"
-        msg = f"Cannot load {facts.name!r}: {key} should have {len(of)} bands, but the file {shape}."
-        remedy = f"Build timm's {facts.architecture!r}. Or pass other {{weights}}."
-        raise InputError(msg, remedy=remedy, value=facts.name, argument="weights")
-    fresh = convolution.weight.detach().cpu()
-    adapted = adapt(kernels.float(), of, bands, missing=missing, fresh=fresh, alias=alias)
+        msg = f"Cannot load {row.name!r}: {key} should have {len(weight_bands)} bands, but the file {shape}."
+        remedy = f"Build timm's {row.architecture!r}. Or pass other {{weights}}."
+        raise InputError(msg, remedy=remedy, value=row.name, argument="weights")
+    initial = convolution.weight.detach().cpu()
+    adapted = adapt(kernels.float(), weight_bands, bands, missing=missing, initial=initial, alias=alias)
     state[key] = adapted.kernels
     return adapted
 
@@ -178,29 +178,31 @@ def _partition(
     """Return fitting tensors, keys that the weights lack, keys that the model lacks, and keys of differing shapes."""
     loaded = {key: value for key, value in state.items() if key in target and target[key].shape == value.shape}
     differ = [key for key in state if key in target and target[key].shape != state[key].shape]
-    wrong = tuple((key, f"{tuple(state[key].shape)} for {tuple(target[key].shape)}") for key in differ)
-    fresh = tuple(key for key in target if key not in loaded and not key.endswith("num_batches_tracked"))
-    return loaded, fresh, tuple(key for key in state if key not in target), wrong
+    shapes = tuple((key, f"{tuple(state[key].shape)} for {tuple(target[key].shape)}") for key in differ)
+    missing_keys = tuple(key for key in target if key not in loaded and not key.endswith("num_batches_tracked"))
+    return loaded, missing_keys, tuple(key for key in state if key not in target), shapes
 
 
 def _raise_if_incomplete(
-    facts: Weights, fresh: Sequence[str], unused: Sequence[str], wrong: Sequence[tuple[str, str]], *, complete: bool
+    row: Weights,
+    missing_keys: Sequence[str],
+    unexpected_keys: Sequence[str],
+    shapes: Sequence[tuple[str, str]],
+    *,
+    complete: bool,
 ) -> None:
     """Raise if more than the last layers differ; an encoder without a head may also lack the deepest stages."""
-    lacking = [key for key in fresh if not _is_head(key)]
-    left = [key for key in unused if not _is_head(key)] if complete else []
-    shapes = [f"{key} ({shape})" for key, shape in wrong if not _is_head(key)]
-    if not (lacking or left or shapes):
-        return
-    parts = [("the weights lack", lacking), ("the model lacks", left), ("shapes differ in", shapes)]
+    parts = [
+        ("the weights lack", [key for key in missing_keys if not _is_head(key)]),
+        ("the model lacks", [key for key in unexpected_keys if complete and not _is_head(key)]),
+        ("shapes differ in", [f"{key} ({shape})" for key, shape in shapes if not _is_head(key)]),
+    ]
     differences = "; ".join(f"{text} {_format_keys(keys)}" for text, keys in parts if keys)
-    msg = f"Cannot load {facts.name!r}: {differences}."
-    remedy = f"Build timm's {facts.architecture!r}. Or pass {{strict:False}}."
-    raise InputError(msg, remedy=remedy, value=facts.name, argument="weights")
-
-
-def _has_head(body: nn.Module) -> bool:
-    return hasattr(body, "forward_head")
+    if not differences:
+        return
+    msg = f"Cannot load {row.name!r}: {differences}."
+    remedy = f"Build timm's {row.architecture!r}. Or pass {{strict:False}}."
+    raise InputError(msg, remedy=remedy, value=row.name, argument="weights")
 
 
 def _is_head(key: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,8 @@ from geoxt.models.registry import TIMM
 
 _TABLE = Path(__file__).with_name("weights.jsonl")
 _RGB = ("R", "G", "B")
+_LINEAR, _GEOMETRIC = {"divide", "multiply", "normalize"}, {"resize", "center_crop"}
+"""Operations of preprocessing that scale pixels, and that only move or cut them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +24,7 @@ class Weights:
     """One file of pretrained weights."""
 
     name: str
-    """Name that `load` takes; the part before the colon is the source of the facts."""
-    family: str
-    """Method or dataset of that name."""
+    """Name that `load` takes; the part before the colon is the catalog of this row."""
     architecture: str
     """timm's name of the model if `timm` is true, else the authors' name."""
     timm: bool
@@ -63,7 +63,7 @@ class Weights:
     md5: str | None = None
     """MD5 checksum, if no SHA-256 is published."""
     encoder: Mapping[str, Any] | None = None
-    """Facts for `load` of an encoder of another library than timm: family, variant, side of images and inputs."""
+    """Options of an encoder of another library than timm: model family, variant, side of images and inputs."""
     unsupported: str | None = None
     """Reason why `load` cannot load the weights, and weights to use instead."""
     unverified: tuple[str, ...] = ()
@@ -75,22 +75,29 @@ class Weights:
 
         `None` without bands, or if a step is not linear.
         """
-        if self.bands is None:
+        if self.bands is None or any(step["op"] not in _LINEAR | _GEOMETRIC for step in self.steps):
             return None
-        mean, std = [0.0] * len(self.bands), [1.0] * len(self.bands)
-        for step in self.steps:
-            match step["op"]:
-                case "divide" | "multiply":
-                    by = _each(step["by"], len(self.bands))
-                    std = [s * b if step["op"] == "divide" else s / b for s, b in zip(std, by, strict=True)]
-                case "normalize":
-                    mean = [m + s * a for m, s, a in zip(mean, std, _each(step["mean"], len(std)), strict=True)]
-                    std = [s * a for s, a in zip(std, _each(step["std"], len(std)), strict=True)]
-                case "resize" | "center_crop":
-                    pass
-                case _:
-                    return None
-        return tuple(mean), tuple(std)
+        return linear_scaling(self.steps, len(self.bands))
+
+
+def linear_scaling(steps: Iterable[Mapping[str, Any]], count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std of each of `count` bands such that (x - mean) / std equals the linear steps.
+
+    Other steps are left out; without linear steps, mean is 0 and std 1.
+    """
+    mean, std = [0.0] * count, [1.0] * count
+    for step in steps:
+        match step["op"]:
+            case "divide":
+                std = [s * b for s, b in zip(std, _broadcast(step["by"], count), strict=True)]
+            case "multiply":
+                std = [s / b for s, b in zip(std, _broadcast(step["by"], count), strict=True)]
+            case "normalize":
+                mean = [m + s * a for m, s, a in zip(mean, std, _broadcast(step["mean"], count), strict=True)]
+                std = [s * a for s, a in zip(std, _broadcast(step["std"], count), strict=True)]
+            case _:
+                continue
+    return tuple(mean), tuple(std)
 
 
 def names(
@@ -144,7 +151,7 @@ def get(name: str) -> Weights:
 
 
 def describe(name: str) -> str:
-    """Return the facts of pretrained weights as text.
+    """Return sensor, bands, training data and license of pretrained weights as text.
 
     Raises
     ------
@@ -157,7 +164,7 @@ def describe(name: str) -> str:
     torchgeo:ResNet18_Weights.SENTINEL2_ALL_MOCO: resnet18
     """
     row = get(name)
-    facts = {
+    texts = {
         "sensor": " ".join(filter(None, (row.sensor, row.level))),
         "bands": ", ".join(row.bands or ()),
         "dataset": row.dataset,
@@ -168,7 +175,7 @@ def describe(name: str) -> str:
         "url": row.url,
         "unverified": ", ".join(row.unverified),
     }
-    lines = [f"{key:<12}{value}" for key, value in facts.items() if value]
+    lines = [f"{key:<12}{value}" for key, value in texts.items() if value]
     return "\n".join([f"{row.name}: {row.architecture}", "", *lines])
 
 
@@ -193,7 +200,6 @@ def _of_timm(name: str) -> Weights:
         raise InputError(msg, remedy="Pass 'timm/' plus one of timm.list_pretrained().", value=name)
     return Weights(
         name=name,
-        family="timm",
         architecture=config.architecture,
         timm=True,
         bands=_RGB,
@@ -205,5 +211,6 @@ def _of_timm(name: str) -> Weights:
     )
 
 
-def _each(value: float | list[float], count: int) -> list[float]:
-    return list(value) if isinstance(value, list) else [value] * count
+def _broadcast(value: float | Sequence[float], count: int) -> list[float]:
+    values = [float(value)] if isinstance(value, (int, float)) else list(map(float, value))
+    return values * count if len(values) == 1 else values

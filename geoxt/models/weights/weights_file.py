@@ -1,4 +1,4 @@
-"""Weights files: located in a package or the cache, or downloaded, with verified checksums; and read safely."""
+"""Weights files: located in a package or the cache, or downloaded; checksums are verified, no code is run."""
 
 from __future__ import annotations
 

@@ -90,7 +90,6 @@ def encoder_weights(body: nn.Module, card: Card, path: SomePath, *, method: str 
         raise OutputError(problem, remedy="Pass {path}, a file in an existing folder.") from error
     return Weights(
         name=target.stem,
-        family="own",
         architecture=card.model.removeprefix(TIMM),
         timm=True,
         bands=card.bands,

@@ -79,3 +79,13 @@ def test_missing_library_is_named(tmp_path, monkeypatch):
     torch.save({"x": torch.ones(1)}, tmp_path / "x.pth")
     with pytest.raises(MissingDependency, match=r"torchgeo.*pip install 'geoxt\[foundation\]'"):
         models.load("torchgeo:TileNet_Weights.NAIP_ALL_TILE2VEC", bands=["R", "G", "B", "NIR"], file=tmp_path / "x.pth")
+
+
+def test_encoder_names_are_those_that_match_the_bands():
+    radar = models.encoder_names(["VV", "VH"])
+    assert "croma:base" in radar
+    assert not [name for name in radar if "CopernicusFM" in name]  # it needs bandwidths
+    rows = [models.weights.get(name) for name in models.encoder_names(["red", "green", "blue"])]
+    assert {len(row.bands) for row in rows if row.bands and not (row.encoder or {}).get("groups")} == {3}
+    with pytest.raises(InputError, match="distinct names"):
+        models.encoder_names("red")

@@ -14,7 +14,7 @@ from geoxt.models.encoders.feature_backbone import (
     resize_position_embeddings,
 )
 from geoxt.models.encoders.layer_inputs import LayerInputs
-from geoxt.models.encoders.pretrained_encoder import mean_and_std
+from geoxt.models.weights.table import linear_scaling
 
 
 class Identity(FeatureBackbone):
@@ -55,8 +55,8 @@ def test_missing_bands_and_invalid_pixels_are_the_mean():
 def test_clip_and_linear_statistics():
     steps = [{"op": "divide", "by": 10}, {"op": "multiply", "by": 2.0}, {"op": "clip", "min": 0.0, "max": 1.0}]
     torch.testing.assert_close(encoder_of(steps).embed(IMAGE), (IMAGE / 5).clamp(0, 1))
-    assert mean_and_std(steps, 2) == ((0.0, 0.0), (5.0, 5.0))
-    assert mean_and_std([{"op": "stretch", "std": 2.0}], 2) is None
+    assert linear_scaling(steps, 2) == ((0.0, 0.0), (5.0, 5.0))
+    assert linear_scaling([{"op": "stretch", "std": 2.0}], 2) == ((0.0, 0.0), (1.0, 1.0))
 
 
 def test_each_image_is_stretched_over_its_valid_pixels():

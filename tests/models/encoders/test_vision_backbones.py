@@ -85,7 +85,7 @@ def test_fields_of_the_world_stacks_the_harvest_first(saved):
 def test_timm_model(architecture, saved):
     model = timm.create_model(architecture, in_chans=3, num_classes=0).eval()
     facts = models.Weights(
-        name="x", family="x", architecture=architecture, timm=True, bands=("B04", "B03", "B02"), sensor="sentinel-2",
+        name="x", architecture=architecture, timm=True, bands=("B04", "B03", "B02"), sensor="sentinel-2",
         steps=({"op": "normalize", "mean": [100.0, 200.0, 300.0], "std": [10.0, 20.0, 30.0]},), license=None, url=None,
         file="x.pth",
     )  # fmt: skip

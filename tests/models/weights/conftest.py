@@ -28,7 +28,7 @@ def make(tmp_path):
         path = tmp_path / name
         torch.save(state, path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        defaults = {"name": "tiny", "family": "test", "architecture": "test_resnet", "timm": True, "license": "MIT"}
+        defaults = {"name": "tiny", "architecture": "test_resnet", "timm": True, "license": "MIT"}
         url = path.as_uri()
         values = {**defaults, "bands": bands, "url": url, "file": name, "sha256": digest[:8], **facts}
         return path, Weights(**values)

@@ -15,7 +15,7 @@ KERNELS = torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(0), dt
 
 def adapted(bands, *, missing="mean", alias=None):
     fresh = torch.full((6, len(bands), 3, 3), 7.0, dtype=torch.float64)
-    return adapt(KERNELS, OF, bands, missing=missing, fresh=fresh, alias=alias or {})
+    return adapt(KERNELS, OF, bands, missing=missing, initial=fresh, alias=alias or {})
 
 
 def image(bands):
@@ -49,7 +49,7 @@ def test_mean_kernels_keep_response_to_equal_bands(bands):
     torch.testing.assert_close(
         F.conv2d(grey.expand(-1, 6, -1, -1), kernels.kernels), F.conv2d(grey.expand(-1, 3, -1, -1), KERNELS)
     )
-    assert set(kernels.known) == set(OF)
+    assert set(kernels.matched) == set(OF)
     assert kernels.initialized == tuple(band for band in bands if band not in OF)
 
 
@@ -63,7 +63,7 @@ def test_known_kernels_are_unchanged(missing, value):
 def test_alias_renames_bands():
     kernels = adapted(["B02", "B03", "B04", "B08"], missing="zero", alias=ALIASES["sentinel-2"])
     assert torch.equal(kernels.kernels[:, [2, 1, 0]], KERNELS)
-    assert kernels.known == ("B02", "B03", "B04")
+    assert kernels.matched == ("B02", "B03", "B04")
     assert kernels.initialized == ("B08",)
 
 

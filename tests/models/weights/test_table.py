@@ -59,7 +59,6 @@ def test_loadable_weights_have_timm_architecture():
 def test_scaling_equals_steps(steps):
     row = table.Weights(
         name="",
-        family="",
         architecture="",
         timm=True,
         bands=("a", "b"),
