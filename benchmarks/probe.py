@@ -22,7 +22,7 @@ from geoxt.cli.probe import probe_command
 from geoxt.storage import atomic_write
 
 MODELS = ("efficientnet_lite0-imagenet", "efficientnet_lite0", "rcf", "pixels")
-PROTOCOL = "--fractions 0.5 0.25 0.25 --C 0.0001 0.001 0.01 0.1 1 --shots 5 20 50 --draws 3 --batch-size 256"
+PROTOCOL = "--fractions 0.5 0.25 0.25 --C 0.0001 0.001 0.01 0.1 1 --shots 5 20 50 --n-repeats 3 --batch-size 256"
 SEED = 0
 """Seed of the draw of the images."""
 DATA = "../shared/data/eurosat-rgb.zip"

@@ -48,13 +48,14 @@ class Legend:
 
     codes: tuple[int, ...]
     """Unique pixel values."""
-    names: tuple[str, ...]
-    """Name of each code; several codes may share one."""
+    names: tuple[str, ...] = ()
+    """Name of each code; several codes may share one. The codes by default."""
     colors: tuple[str, ...] = ()
     """Colour of each code, `#rrggbb`; distinct colours by default."""
 
     def __post_init__(self) -> None:
-        codes, names = tuple(int(code) for code in self.codes), tuple(_name(name) for name in self.names)
+        codes = tuple(int(code) for code in self.codes)
+        names = tuple(_name(name) for name in self.names) or tuple(map(str, codes))
         colors = tuple(color.lower() for color in self.colors) or palette(len(codes))
         _check(codes, names, colors)
         for field, value in (("codes", codes), ("names", names), ("colors", colors)):

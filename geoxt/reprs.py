@@ -69,8 +69,8 @@ def svg_map(shape: Sequence[int], groups: Iterable[tuple[str, Iterable[Rectangle
     return f"<svg xmlns='http://www.w3.org/2000/svg' {size} viewBox='0 0 {width} {height}'>{''.join(parts)}</svg>"
 
 
-def abbreviate(names: Iterable[object], count: int = 6) -> str:
-    """Return the first names, separated by commas, and the number of the other names.
+def abbreviate(names: Iterable[object], count: int = 6, *, separator: str = ", ") -> str:
+    """Return the first `count` names, and the number of the other names.
 
     Examples
     --------
@@ -78,5 +78,5 @@ def abbreviate(names: Iterable[object], count: int = 6) -> str:
     'a, b and 1 more'
     """
     listed = [str(name) for name in names]
-    text = ", ".join(listed[:count])
+    text = separator.join(listed[:count])
     return text if len(listed) <= count else f"{text} and {len(listed) - count} more"

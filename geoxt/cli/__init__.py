@@ -56,6 +56,14 @@ COMMANDS = {
     },
 }
 """One-line description of each command, by group."""
+PRINTED = {
+    "sample": ("geoxt.cli.map_commands", "sample_command"),
+    "assess": ("geoxt.cli.map_commands", "assess_command"),
+    "polygonize": ("geoxt.cli.map_commands", "polygonize_command"),
+    "describe": ("geoxt.cli.open_images", "describe_images"),
+    "pack": ("geoxt.cli.pack", "pack_command"),
+}
+"""Module and function of commands whose function takes the parsed arguments and returns the text to print."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,17 +87,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "export": _export,
         "score": _score,
         "predict": _predict,
-        "sample": _sample,
-        "assess": _assess,
-        "polygonize": _polygonize,
         "datasets": _datasets,
-        "describe": _describe,
         "bench": _bench,
-        "pack": _pack,
         "cache": _cache,
     }
     try:
-        commands[args.command](args)
+        if args.command in PRINTED:
+            module, function = PRINTED[args.command]
+            print(getattr(_module(module), function)(args))
+        else:
+            commands[args.command](args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -156,7 +163,7 @@ def _add_demo(commands: Any) -> None:
         metavar="N",
         help="random seed of the world, split, windows, weights and augmentation (default: %(default)s)",
     )
-    files = demo.add_argument_group("your own files")
+    files = demo.add_argument_group("files")
     files.add_argument("--image", nargs="+", metavar="GLOB", help="raster files of the image, all bands")
     files.add_argument("--labels", metavar="FILE", help="raster of class codes, in any CRS and resolution")
     add_opening(files)
@@ -224,7 +231,7 @@ def _probe(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
-    _module("geoxt.cli.score").score_command(args.model, args.path, size=args.size, **_device_options(args))
+    print(_module("geoxt.trainers").score_images(args.model, args.path, size=args.size, **_device_options(args)))
 
 
 def _progress() -> str:
@@ -259,18 +266,6 @@ def _predict(args: argparse.Namespace) -> None:
     print(command.run(job))
 
 
-def _sample(args: argparse.Namespace) -> None:
-    print(_module("geoxt.cli.map_commands").sample_command(args))
-
-
-def _assess(args: argparse.Namespace) -> None:
-    print(_module("geoxt.cli.map_commands").assess_command(args))
-
-
-def _polygonize(args: argparse.Namespace) -> None:
-    print(_module("geoxt.cli.map_commands").polygonize_command(args))
-
-
 def _demo(args: argparse.Namespace) -> None:
     demo = _module("geoxt.cli.demo")
     job = demo.Demo(
@@ -294,14 +289,6 @@ def _demo(args: argparse.Namespace) -> None:
 
 def _datasets(args: argparse.Namespace) -> None:
     _module("geoxt.cli.datasets").run(args, print, progress=sys.stderr.isatty())
-
-
-def _describe(args: argparse.Namespace) -> None:
-    print(_module("geoxt.cli.open_images").describe_images(args))
-
-
-def _pack(args: argparse.Namespace) -> None:
-    print(_module("geoxt.cli.pack").pack_command(args))
 
 
 def _cache(args: argparse.Namespace) -> None:

@@ -82,7 +82,7 @@ def run(job: Bench, *, log: Log = lambda _: None) -> tuple[Rate, ...]:
     Raises
     ------
     GeoxtError
-        The files cannot be opened or aligned, or a parameter is out of range.
+        If the files cannot be opened or aligned, or a parameter is out of range.
     """
     _check(job)
     start = time.perf_counter()

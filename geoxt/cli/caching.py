@@ -32,7 +32,7 @@ def cache_clear(folder: str | None) -> str:
 
 
 def _cache(folder: str | None) -> BlockCache:
-    """Return the cache of a folder, by default that of GEOXT_BLOCK_CACHE, else the one in the user's cache folder."""
+    """Return the cache in a folder; by default in GEOXT_BLOCK_CACHE, else in the user's cache folder."""
     cache = parse_block_cache(folder and Path(folder).expanduser()) or parse_block_cache(True)
     assert cache is not None
     return cache

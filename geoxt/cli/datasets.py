@@ -21,7 +21,7 @@ def run(args: argparse.Namespace, log: Callable[[str], None], *, progress: bool 
     Raises
     ------
     ReadError
-        The dataset on disk is incomplete.
+        If the dataset on disk is incomplete.
     """
     match args.action:
         case "list":

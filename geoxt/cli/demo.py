@@ -107,7 +107,7 @@ def run(job: Demo, *, log: Log = lambda _: None) -> Report:
     Raises
     ------
     GeoxtError
-        An input or the output is invalid; raised before training.
+        If an input or the output is invalid; raised before training.
     """
     start = time.perf_counter()
     _check(job)
@@ -307,13 +307,13 @@ def _split(data: xr.Dataset, block: int, seed: int) -> tuple[Split, dict[str, in
 
 
 def _labeled_blocks(mask: xr.DataArray, split: Split) -> dict[str, int]:
-    """Return the number of blocks with labels, by part of the split."""
+    """Return the number of labeled blocks of each part of the split."""
     view = view_of(mask)
     return {name: sum(bool(view.read(w)[1].any()) for w in region) for name, region in split.parts.items()}
 
 
 def _metadata(job: Demo, task: Task, split: Split, block: int, size: int) -> dict[str, Any]:
-    """Return the model, classes, grid and split blocks, from which the scores can be reproduced."""
+    """Return model, classes, grid and split blocks, to reproduce the scores."""
     card = task.card
     return {
         "seed": job.seed,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from geoxt.errors import GeoxtError, arguments_of
 
 FLAGS = {"max_codes": "--classes", "folder": "--out"}
-"""Flags of function arguments that have another name there, if the command has the flag."""
+"""Flags whose names differ from those of the function arguments; used if the command has the flag."""
 FILES = (
     "with a CRS and of one grid: leave the others out, or warp them to it (gdalwarp). A file without a CRS gets one by "
     "gdal_edit.py -a_srs EPSG:…"
@@ -49,7 +49,7 @@ def replaced_remedy(remedy: str, *, flags: Collection[str] = ()) -> Iterator[Non
     Parameters
     ----------
     remedy
-        What to do instead.
+        Replacement.
     flags
         Function arguments that have a flag.
     """

@@ -1,4 +1,4 @@
-"""The image and labels that commands take as files."""
+"""Open the image and label files of a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geoxt.layers import open_cogs
 def open_image_and_labels(
     image: Sequence[str], labels: str | None, *, product: str | None, crs: str | None = None
 ) -> xr.Dataset:
-    """Return the image as layer "image" and, if given, the labels aligned to it as layer "mask"."""
+    """Return a Dataset of the image and, unless `labels` is `None`, the aligned labels as "mask"."""
     with replaced_remedy(f"Pass IMAGE files {FILES}.", flags=("product", "crs")):
         layer = open_images(image, product=product, crs=crs, name="image")
     if labels is None:

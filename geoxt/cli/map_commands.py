@@ -38,7 +38,7 @@ def sample_command(args: argparse.Namespace) -> str:
     Raises
     ------
     GeoxtError
-        An input or the output is invalid.
+        If an input or the output is invalid.
     """
     require_writable(args.path)
     layer = _open(args.map, "map")
@@ -72,7 +72,7 @@ def assess_command(args: argparse.Namespace) -> str:
     Raises
     ------
     GeoxtError
-        An input or the output is invalid.
+        If an input or the output is invalid.
     """
     require_writable(Path(args.folder) / "report.html")
     layer = _open(args.map, "map")
@@ -181,7 +181,7 @@ def polygonize_command(args: argparse.Namespace) -> Path:
     Raises
     ------
     GeoxtError
-        An input or the output is invalid.
+        If an input or the output is invalid.
     """
     probability = None if args.probability is None else _open(args.probability, "probability", categorical=False)
     options = {name: getattr(args, name) for name in ("min_area", "simplify", "connectivity")}

@@ -30,7 +30,7 @@ def open_images(images: Sequence[str], **options: Any) -> Any:
     Raises
     ------
     InputError
-        If a store, a NetCDF file or a file of STAC items is among several images.
+        If several images include a store, a NetCDF file or a file of STAC items.
     """
     cubes = [image for image in images if is_store(image) or Path(image).suffix.lower() in _XARRAY | _STAC]
     if not cubes:

@@ -87,7 +87,7 @@ def run(job: Job) -> Path | TileEstimate:
     Raises
     ------
     GeoxtError
-        An input or the output is invalid.
+        If an input or the output is invalid.
     """
     checkpoints = _checkpoints(job)
     if not checkpoints:
@@ -207,7 +207,7 @@ def parse_bands(pairs: list[str]) -> dict[str, str]:
     Raises
     ------
     InputError
-        A value is not a pair.
+        If a value is not a pair.
     """
     for pair in pairs:
         if pair.count("=") != 1:

@@ -48,7 +48,9 @@ def add_probe(commands: Any) -> None:
     protocols.add_argument(
         "--shots", nargs="+", type=int, metavar="N", help="training images per class (default: 5 10 50 100, if present)"
     )
-    protocols.add_argument("--draws", type=int, metavar="N", help="draws per number of images (default: 5)")
+    protocols.add_argument(
+        "--n-repeats", type=int, metavar="N", help="random draws of each number of images (default: 5)"
+    )
     protocols.add_argument("--block", type=float, metavar="METRES", help="side of spatial blocks (default: 50000)")
     protocols.add_argument("--shift", type=int, metavar="PIXELS", help="shift of test images (default: 4)")
     protocols.add_argument("--n-resamples", type=int, metavar="N", help="bootstrap resamples (default: 1000)")

@@ -2,7 +2,7 @@
 
 For each archive the folder `.geoxt` below the root holds a text file `*.done` that lists the extracted top-level paths,
 one per line; or, if only a part of the archive was extracted, a JSON file `*.parts` that lists the parts and their
-paths. A file `*.moving` marks an interrupted move.
+paths. A marker file `*.moving` exists while extracted files are moved.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from geoxt.datasets.extract import is_archive
 from geoxt.datasets.parts import Part
 from geoxt.datasets.spec import Archive
 from geoxt.errors import ReadError
+from geoxt.reprs import abbreviate
 
 STATE = ".geoxt"
 """Folder of the records, below the root."""
@@ -28,7 +29,7 @@ def record_path(root: Path, archive: Archive) -> Path:
 
 
 def moving_path(root: Path, archive: Archive) -> Path:
-    """Return the path of the mark of an unfinished move."""
+    """Return the path of the marker file of an unfinished move."""
     return root / STATE / f"{_flat_name(archive)}.moving"
 
 
@@ -93,7 +94,7 @@ def _exists(root: Path, prefix: str, *, exclude: str | None = None) -> bool:
 
 
 def require_members(part: Part, group: Sequence[Archive], folder: Path, path: Path) -> None:
-    """Raise if an extracted archive lacks files that the spec expects of it.
+    """Raise if an extracted archive lacks files of the spec.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def require_members(part: Part, group: Sequence[Archive], folder: Path, path: Pa
     Raises
     ------
     ReadError
-        With the missing paths, and those that the archive has.
+        With the missing paths, and the paths in the archive.
     """
     below = f"{group[0].extract_to}/" if group[0].extract_to else ""
     expected = dict.fromkeys(prefix for archive in group for prefix in archive.members if part.prefixes(archive))
@@ -118,9 +119,8 @@ def require_members(part: Part, group: Sequence[Archive], folder: Path, path: Pa
     if not absent or _has_other_layout(part, folder, below):
         return
     names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())
-    shown = ", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     msg = f"Cannot use {str(path)!r}: it lacks {', '.join(f'{prefix}*' for prefix in absent)}. It has "
-    msg += f"{shown or 'no files'}. Nothing was extracted."
+    msg += f"{abbreviate(names, SHOWN) or 'no files'}. Nothing was extracted."
     raise ReadError(msg, remedy="Remove it and fetch it again, or use the release that the homepage describes.")
 
 
@@ -132,7 +132,7 @@ def _has_other_layout(part: Part, folder: Path, below: str) -> bool:
 
 
 def absent_archives(part: Part, root: Path) -> Iterator[str]:
-    """Yield a description of each archive, or folder of an archive, without which a part of a release is incomplete."""
+    """Yield a description of each absent archive, or folder of an archive, of a part of a release."""
     described: set[str] = set()
     for archive in part.spec.archives:
         if archive.optional or archive.assets:

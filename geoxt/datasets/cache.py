@@ -29,7 +29,7 @@ MIN_SAMPLES = 1000
 
 
 def indexed(spec: Spec, root: Path) -> tuple[list[Entry], list[str]]:
-    """Return the samples of a dataset and notes about them, from the cached index if it is still valid."""
+    """Return the index entries of a dataset and notes about them, from the cached index if it is valid."""
     cache_path = _cache_path(spec, root)
     folders: set[str] = set()
     with _gc_disabled():

@@ -40,7 +40,7 @@ def decode(values: Array, asset: Raster | HDF5Array, legend: Legend | None, path
     Raises
     ------
     LabelError
-        If a pixel has a value that is not a class, or no whole number.
+        If the value of a pixel is not a class or not a whole number.
     """
     if asset.instances:
         if values.dtype.kind == "f" and not (is_whole := np.isfinite(values) & (values == np.floor(values))).all():
@@ -77,10 +77,8 @@ def _look_up(values: Array, table: Mapping[int, int], path: str, kind: str) -> A
     if not is_code.all():
         unknown = np.unique(values[~is_code])
         texts = [f"#{int(v):06x}" if kind == "colors" else f"{v:g}" for v in unknown[:SHOWN]]
-        shown = ", ".join(texts) + (", …" if len(unknown) > SHOWN else "")
-        raise LabelError(
-            f"Cannot determine the class of {int((~is_code).sum())} pixels in {path!r}: {shown} are none of the {kind} "
-            "of the dataset.",
-            remedy="Fetch the dataset again with force=True, or load another release.",
-        )
+        listed = ", ".join(texts) + (", …" if len(unknown) > SHOWN else "")
+        msg = f"Cannot determine the class of {int((~is_code).sum())} pixels in {path!r}: {listed} are none of the "
+        msg += f"{kind} of the dataset."
+        raise LabelError(msg, remedy="Fetch the dataset again with force=True, or load another release.")
     return codes[positions]

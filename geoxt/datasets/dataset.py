@@ -139,11 +139,11 @@ class Dataset(Sequence[Sample]):
         return Dataset(reader, self.entries, split=self.split, skipped=self.skipped, complete=self.complete)
 
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Divide the samples at random into those for training and a fraction for validation.
+        """Divide the samples at random into training samples and a fraction for validation.
 
-        Samples of one group (`Spec.group`), windows of one image or, of a single site, of one location, and
-        images of one block of a dataset that is split by blocks stay together; images that overlap an image for
-        validation are left out. Classes of single files are stratified. The division is the same on every machine.
+        Samples of one group (`Spec.group`) stay together, as do windows of one image (of a single site: of one
+        location) and images of one block. Images that overlap an image for validation are left out. Classes of single
+        files are stratified. The division is the same on every machine.
 
         Parameters
         ----------
@@ -162,12 +162,12 @@ class Dataset(Sequence[Sample]):
         InputError
             If all samples are of one group.
         """
-        held = self._held_out(fraction, seed)
-        if True not in held or False not in held:
+        held_out = self._held_out(fraction, seed)
+        if True not in held_out or False not in held_out:
             msg = f"Cannot hold out {fraction:g} of {len(self)} samples of {self.spec.name!r}: they are one group."
             raise InputError(msg, remedy="Use all samples.", value=fraction, argument="fraction")
         parts = [
-            [e for e, is_held in zip(self.entries, held, strict=True) if is_held is part] for part in (False, True)
+            [e for e, is_held in zip(self.entries, held_out, strict=True) if is_held is part] for part in (False, True)
         ]
         training, validation = (Dataset(self.reader, part, split=self.split, skipped=self.skipped) for part in parts)
         return training, validation
@@ -181,9 +181,9 @@ class Dataset(Sequence[Sample]):
         keys = [tuple(entry.fields[name] for name in names) for entry in self.entries]
         images = dict(zip(reversed(keys), reversed(self.entries), strict=True))  # the first window of each
         outlines = footprints(spec, self.root, list(images.values()))
-        held = hold_out(spec, list(images.values()), fraction, seed=seed, footprints=outlines)
-        held_of = dict(zip(images, held, strict=True))
-        return [held_of[key] for key in keys]
+        held_out = hold_out(spec, list(images.values()), fraction, seed=seed, footprints=outlines)
+        held_out_images = dict(zip(images, held_out, strict=True))
+        return [held_out_images[key] for key in keys]
 
     def plot(self, index: int) -> Any:
         """Plot the images, masks, boxes and label of a sample, and return the matplotlib figure."""
@@ -245,9 +245,9 @@ def load(
     level
         Alternative classes of the masks: one of `get(name).levels`.
     assets
-        Keys of the assets to read, for a part of a release: files of the others may be missing. By default all.
+        Keys of the assets to read; by default all. Files of other assets may be missing.
     where
-        Values by field of the paths, for a part of a release: `{"state": "de_1m_2013"}`. By default all samples.
+        Values of fields of the paths that select samples: `{"state": "de_1m_2013"}`. By default all samples.
     window
         Side in pixels of square windows, for large images: each window is a sample. The last row and column of windows
         are shifted inwards, so that all lie within the image.
@@ -256,8 +256,8 @@ def load(
     checksum
         Whether to verify checksums of downloaded files.
     missing
-        "raise": raise if an archive of the selection is absent, or a sample lacks files. "skip": leave such samples
-        out, and those without a row in a table of labels, and list them, and absent archives, in `skipped`.
+        "raise" raises if an archive of the selection is absent or a sample lacks files. "skip" leaves out samples that
+        lack files or a row in a table of labels; `skipped` lists them and absent archives.
 
     Returns
     -------
@@ -312,5 +312,5 @@ def load(
     if window:
         entries = cut(reader, entries, window)
     skipped = [*absent, *problems, *notes]
-    chosen = splits[0] if len(splits) == 1 else splits or None
-    return Dataset(reader, entries, split=chosen, skipped=skipped, complete=not (chosen or part.where))
+    selection = splits[0] if len(splits) == 1 else splits or None
+    return Dataset(reader, entries, split=selection, skipped=skipped, complete=not (selection or part.where))

@@ -12,7 +12,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a full disk, and of an exhausted quota."""
 
 
-def require_space(folder: Path, needed: int, action: str) -> None:
+def require_space(folder: Path, required: int, action: str) -> None:
     """Raise if the disk of an existing folder has fewer than `needed` free bytes.
 
     Raises
@@ -20,11 +20,11 @@ def require_space(folder: Path, needed: int, action: str) -> None:
     OutputError
         With the needed and the free size.
     """
-    if needed > shutil.disk_usage(folder).free:
-        raise disk_full(folder, action, needed)
+    if required > shutil.disk_usage(folder).free:
+        raise disk_full(folder, action, required)
 
 
-def disk_full(folder: Path, action: str, needed: int | None) -> OutputError:
+def disk_full(folder: Path, action: str, required: int | None) -> OutputError:
     """Return the error of a full disk.
 
     Parameters
@@ -32,15 +32,15 @@ def disk_full(folder: Path, action: str, needed: int | None) -> OutputError:
     folder
         Folder on the disk.
     action
-        What cannot be done, after "Cannot".
+        Action in the infinitive, such as "download a file", which follows "Cannot" in the error.
     needed
-        Bytes that have to be free; `None` if unknown.
+        Required free bytes; `None` if unknown.
     """
     free = shutil.disk_usage(folder).free
-    size = "" if needed is None else f" {size_text(needed)} are needed and"
+    size = "" if required is None else f" {size_text(required)} are needed and"
     return OutputError(
         f"Cannot {action}: the disk of {str(folder)!r} is full:{size} {size_text(free)} are free.",
-        remedy="Free disk space, or pass {root} of a folder on another disk. What was downloaded so far is kept.",
+        remedy="Free disk space, or pass {root} of a folder on another disk. Partial downloads are kept.",
         argument="root",
     )
 

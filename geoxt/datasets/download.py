@@ -1,4 +1,4 @@
-"""Download a file: resumed after an interruption, with a progress bar, verified before it gets its final name."""
+"""Download files: resumed after an interruption, with a progress bar, verified before they are renamed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def download(archive: Archive, folder: Path, *, checksum: bool, progress: bool) 
     part = folder / f"{archive.file}.part"
 
     def resume(url: str, output: Any, _: Any) -> None:
-        with _progress_bar(archive, progress) as report:
+        with _progress_bar(archive, enabled=progress) as report:
             _fetch(url, part, report)
         shutil.move(part, output)
         _etag_path(part).unlink(missing_ok=True)
@@ -191,8 +191,8 @@ def _request(url: str, part: Path, start: int, report: Progress) -> bool:
 
 
 @contextmanager
-def _progress_bar(archive: Archive, shown: bool) -> Iterator[Progress]:  # noqa: FBT001
-    if not (shown and shows_bars(sys.stderr)):
+def _progress_bar(archive: Archive, *, enabled: bool) -> Iterator[Progress]:
+    if not (enabled and shows_bars(sys.stderr)):
         yield lambda _: None
         return
     with bar_class()(total=archive.size, unit="B", unit_scale=True, desc=archive.file) as bar:

@@ -22,7 +22,7 @@ class Entry:
     listed: str | None = None
     """Split in the list files."""
     problem: str | None = None
-    """Description of missing files; `None` if the sample has all files that were looked for."""
+    """Description of missing files; `None` if none is missing."""
     crop: Crop | None = None
     """Window of the images, if samples are windows."""
 

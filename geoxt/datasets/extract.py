@@ -35,7 +35,7 @@ MANUAL = (".rar", ".7z", ".tar.zst")
 RATIO = 200
 """Maximum ratio of extracted size to archive size: a guard against decompression bombs."""
 FLOOR = 1 << 30
-"""Extracted size in bytes that every archive may have, whatever its ratio."""
+"""Extracted size in bytes below which the ratio is not limited."""
 _BROKEN = (
     OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error,
     lzma.LZMAError, struct.error,
@@ -66,7 +66,7 @@ def extract(
     work
         Folder on the same disk as the target, so that extracted files can be renamed.
     selects
-        Whether a member is extracted, by its path.
+        Function of a member's path that returns whether to extract it.
     reserved
         Paths of files and folders that no member may overwrite, in lower case.
 
@@ -74,7 +74,7 @@ def extract(
     ------
     ReadError
         If the archive is broken, encrypted or too large, has a link, a path outside of the folder or a reserved path,
-        or has a format that has to be extracted manually.
+        or its format must be extracted manually.
     OutputError
         If the disk is too small.
     """
@@ -233,7 +233,7 @@ def _decompress(file: IO[bytes]) -> IO[bytes]:
 
 
 class _LastRead:
-    """Stream that remembers the bytes of its last read."""
+    """Stream that stores the bytes of its last read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.last = stream, b""

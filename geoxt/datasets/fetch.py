@@ -40,8 +40,8 @@ def fetch(
 ) -> Path:
     """Download and extract the files of a dataset, or of a part of it, into a folder.
 
-    Existing files are kept, and interrupted downloads resume. A file lock serializes processes that fetch into the
-    same folder. A folder that has all files is only read.
+    Existing files are not downloaded again, and interrupted downloads resume. A file lock serializes processes that
+    fetch into the same folder. If all files exist, nothing is written.
 
     Parameters
     ----------
@@ -57,14 +57,15 @@ def fetch(
         Values by field of the paths, such as `{"season": "ROIs1158_spring"}`: archives of other values are not
         downloaded, and their files in shared archives not extracted.
     checksum
-        Verify the published checksum of every file.
+        Whether to verify the published checksums.
     progress
-        Show a progress bar for each download, in terminals and notebooks.
+        Whether to show a progress bar for each download, in terminals and notebooks.
     force
-        Extract complete archives again, over broken or missing files. Archives on disk are not downloaded again.
+        Whether to extract complete archives again, over broken or missing files. Archives on disk are not downloaded
+        again.
     keep_archives
-        Whether to keep archives after their extraction. Otherwise those that can be downloaded again are removed, which
-        `load` and `Dataset.verify` do not need.
+        Whether to keep archives after their extraction. If not, archives with a URL are removed; `load` and
+        `Dataset.verify` do not need them.
 
     Returns
     -------
@@ -76,8 +77,8 @@ def fetch(
     InputError
         If the name, a split, an asset or a field is unknown.
     ReadError
-        If a file cannot be downloaded or extracted, its checksum differs, or an archive lacks files; also if a file has
-        to be downloaded manually (the message then has the instructions).
+        If a file cannot be downloaded or extracted, its checksum differs, or an archive lacks files; or if a file
+        must be downloaded manually (the message has instructions).
     OutputError
         If the folder cannot be written, or its disk is full.
 
@@ -160,7 +161,7 @@ def _groups(part: Part) -> list[list[Archive]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """Files to fetch, and how."""
+    """Part of a release to fetch, and options."""
 
     part: Part
     root: Path
@@ -170,7 +171,7 @@ class _Task:
     keep_archives: bool
 
     def is_finished(self, groups: Sequence[Sequence[Archive]]) -> bool:
-        """Whether nothing has to be downloaded, verified, extracted or removed."""
+        """Whether no file is left to download, verify, extract or remove."""
         state = self.root / STATE
         if not self.is_complete(groups) or not state.is_dir() or any(state.glob("extract-*")):
             return False
@@ -178,7 +179,7 @@ class _Task:
         return not any(True for _ in removable) and not any(self._is_unverified(group[0]) for group in groups)
 
     def is_complete(self, groups: Sequence[Sequence[Archive]]) -> bool:
-        """Whether nothing has to be downloaded or extracted."""
+        """Whether no file is left to download or extract."""
         required = [group[0] for group in groups if not self._is_skipped(group)]
         return not self.force and all(is_complete(archive, self.root, self.part) for archive in required)
 
@@ -238,11 +239,11 @@ class _Task:
         first = group[0]
         below = f"{first.extract_to}/" if first.extract_to else ""
         reserved = {STATE, *(a.file for a in self.part.spec.archives if is_archive(a.part_of or a.file))}
-        left_out: list[str] = []
+        excluded: list[str] = []
 
         def selects(path: str) -> bool:
             if self.part.is_filtered and not self.part.contains(f"{below}{path}"):
-                left_out.append(path)
+                excluded.append(path)
                 return False
             return True
 
@@ -262,7 +263,7 @@ class _Task:
             move_into(folder, self.root / first.extract_to)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        write_record(self.root, first, extracted, part=self.part if left_out else None)
+        write_record(self.root, first, extracted, part=self.part if excluded else None)
         moving.unlink()
 
     def _local_file(self, archive: Archive) -> Path:

@@ -63,7 +63,7 @@ def is_shared(asset: Asset) -> bool:
 
 @lru_cache(maxsize=256)
 def _cut(pattern: str, *, full: bool) -> Template | None:
-    """Return the template without the last path levels that add no field, or `None` if every level adds one."""
+    """Return the template without its last path levels without fields; `None` if every level has a field."""
     levels = re.split(r"/(?![^{}]*\})", pattern)
     names = set(Template(pattern).names) - {"band"}
     for count in range(1, len(levels)):

@@ -51,15 +51,15 @@ def first_windows(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def instances_of_other_splits(
-    reader: Reader, entries: Sequence[Entry], of: Sequence[str | None], names: Sequence[str], key: str
+    reader: Reader, entries: Sequence[Entry], splits: Sequence[str | None], names: Sequence[str], key: str
 ) -> list[int]:
-    """Return the instance numbers in windows of some splits that have more pixels in another split.
+    """Return the numbers of instances in windows of some splits that have more pixels in another split.
 
     Parameters
     ----------
     reader
         Reader of the dataset.
-    entries, of
+    entries, splits
         All windows, and the split of each window.
     names
         Names of the splits.
@@ -67,7 +67,7 @@ def instances_of_other_splits(
         Key of the instance mask. Of splits with equally many pixels, the first has the instance.
     """
     pixels: dict[int, Counter[str]] = {}
-    for entry, entry_split in zip(entries, of, strict=True):
+    for entry, entry_split in zip(entries, splits, strict=True):
         if entry_split is None or entry.problem is not None:
             continue
         mask = reader.value(key, entry)

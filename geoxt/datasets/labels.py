@@ -1,4 +1,4 @@
-"""Convert labels of tables, JSON files and arrays to a class code, a multi-hot vector or a number."""
+"""Convert stored labels to class codes, multi-hot vectors or numbers."""
 
 from __future__ import annotations
 

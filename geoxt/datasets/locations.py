@@ -66,7 +66,7 @@ def _cache_path(spec: Spec, paths: Sequence[str]) -> Path | None:
             digest.update(f"{path}:{os.stat(path).st_mtime_ns}\n".encode())  # noqa: PTH116 (many files: no Path objects)
     except OSError:  # reading the header raises a better error
         return None
-    return folder / f"{spec.name}-places-{digest.hexdigest()[:24]}.npy"
+    return folder / f"{spec.name}-footprints-{digest.hexdigest()[:24]}.npy"
 
 
 def _load(path: Path, count: int) -> Array | None:

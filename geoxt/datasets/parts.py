@@ -1,4 +1,4 @@
-"""Parts of a release: the archives and the extracted files that hold some of its splits, assets or field values."""
+"""Parts of a release: archives and extracted files by split, asset or field value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Where = Mapping[str, Value | Sequence[Value]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Part of a release, to fetch and to look for."""
+    """Part of a release: some splits, assets and field values."""
 
     spec: Spec
     """Specification of the whole release."""
@@ -26,7 +26,7 @@ class Part:
     assets: tuple[str, ...] = ()
     """Keys of the assets; empty for all."""
     where: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-    """Values by field; fields that are absent have any value."""
+    """Values by field; other fields may have any value."""
 
     @property
     def is_filtered(self) -> bool:
@@ -38,7 +38,7 @@ class Part:
         return tuple(prefix for prefix in archive.members or (archive.file,) if self._has(archive, prefix))
 
     def contains(self, path: str) -> bool:
-        """Return whether an extracted file belongs to the part; files that the spec does not describe do."""
+        """Return whether an extracted file belongs to the part, or is not described by the spec."""
         matches = [
             (key, fields)
             for key, asset in self.spec.assets.items()
@@ -69,7 +69,7 @@ class Part:
         return f"{name} ({'all assets' if every else ', '.join(keys)}{' of ' if fixed else ''}{', '.join(fixed)})"
 
     def holds_samples(self, prefix: str) -> bool:
-        """Return whether files with a prefix are of an asset of the part, and only one layout of it is known."""
+        """Return whether files with a prefix belong to an asset of the part that has one path template."""
         assets = [self.spec.assets[key] for key in self._keys()]
         return any(
             len(asset.templates) == 1 and not asset.optional and any(True for _ in self._overlaps(asset, prefix))
@@ -153,13 +153,18 @@ def make_part(
     InputError
         If an asset, a field or a value is unknown.
     """
-    for key in assets or ():
-        if key not in spec.assets:
-            msg = f"Cannot find asset {key!r} of {spec.name!r}: it has {', '.join(spec.assets)}."
-            raise InputError(msg, remedy="Pass {assets} of these keys.", value=key, argument="assets")
+    check_assets(spec, assets or ())
     return Part(
         spec=spec, splits=tuple(splits), assets=tuple(assets or ()), where=_parse_where(spec, assets or (), where or {})
     )
+
+
+def check_assets(spec: Spec, assets: Sequence[str]) -> None:
+    """Raise if the key of an asset is unknown."""
+    for key in assets:
+        if key not in spec.assets:
+            msg = f"Cannot find asset {key!r} of {spec.name!r}: it has {', '.join(spec.assets)}."
+            raise InputError(msg, remedy="Pass {assets} of these keys.", value=key, argument="assets")
 
 
 def check_splits(spec: Spec, splits: Sequence[str]) -> None:
@@ -174,7 +179,7 @@ def check_splits(spec: Spec, splits: Sequence[str]) -> None:
 
 
 def select_where(spec: Spec, where: Mapping[str, tuple[Value, ...]]) -> Spec:
-    """Return the spec with the samples that have some field values."""
+    """Return the spec with only the samples that have given field values."""
     key, lead = next(iter(spec.assets.items()))
     return replace(spec, assets={**spec.assets, key: replace(lead, where={**lead.where, **where})}) if where else spec
 

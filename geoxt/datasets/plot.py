@@ -33,12 +33,9 @@ def draw(spec: Spec, sample: Sample, reader: Reader, entry: Entry) -> Any:
         : _MAX_PANELS - min(len(categorical), _MAX_PANELS - 1)
     ]
     panels = {title: _rgb(layer, spec, reader) for title, layer in [*images, *categorical][:_MAX_PANELS]}
-    title = "\n".join(
-        part
-        for line in _title(spec, sample, entry).splitlines()
-        for part in wrap(line, _TITLE_WIDTH * max(len(panels), 1))
-    )
-    return plot_images(panels, boxes=_boxes(sample, spec.classes), title=title)
+    width = _TITLE_WIDTH * max(len(panels), 1)
+    title = [part for line in _title(spec, sample, entry).splitlines() for part in wrap(line, width)]
+    return plot_images(panels, boxes=_boxes(sample, spec.classes), title="\n".join(title))
 
 
 def _steps(key: str, layer: xr.DataArray) -> list[tuple[str, xr.DataArray]]:

@@ -46,7 +46,7 @@ class Image:
     times: int
     """Time steps."""
     bands: tuple[int, ...]
-    """Positions of the bands to read, in the asset's order; empty for masks, and for assets without band names."""
+    """Indices of the bands to read in the bands of the asset; empty for masks and for assets without band names."""
     legend: Legend | None
     """The classes, for masks."""
     crs: str | None = None

@@ -125,10 +125,7 @@ class Reader:
         return out | self.path_label(entry)
 
     def _check_sizes(self, sample: Sample, entry: Entry) -> None:
-        """Raise if images and masks differ in size from the first image, and the spec says that they have its size.
-
-        So does a box outside the first image.
-        """
+        """Raise if images of one size in the spec differ in size, or a box lies outside the first image."""
         rasters = {k: asset for k, asset in self.spec.assets.items() if isinstance(asset, Raster) and k in sample}
         first = next(iter(rasters), "")
         for key, asset in rasters.items():
@@ -180,7 +177,7 @@ class Reader:
         return Drawing(asset=asset, path=str(self.root / next(iter(entry.paths(key, asset).values()))))
 
     def read_eagerly(self, key: str, asset: Asset, entry: Entry) -> Sample:
-        """Return labels, boxes and recordings, which are read eagerly."""
+        """Return an asset without pixels: labels, boxes or a recording."""
         if isinstance(asset, Boxes):
             return (
                 dict(self.row(key, asset, entry) or empty_objects())

@@ -1,7 +1,7 @@
 """Decode run-length encoded masks of COCO files: uncompressed (a list of counts) and compressed (a text).
 
-Counts are of runs of 0 and 1 in turns, column by column. The text has 5 bits of a count per character, the lowest
-first, as differences from the second last count (`maskApi.c` of https://github.com/cocodataset/cocoapi).
+Counts are the lengths of alternating runs of 0 and 1, column by column. The text has 5 bits of a count per character,
+the lowest first, as differences from the second last count (`maskApi.c` of https://github.com/cocodataset/cocoapi).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from geoxt.datasets.find_files import AssetFiles, find_asset, is_shared
 from geoxt.datasets.spec import FieldSplit, ListSplit, Spec
 from geoxt.datasets.splits import read_lists
 from geoxt.errors import ReadError
+from geoxt.reprs import abbreviate
 from geoxt.template import Fields, Value
 
 Missing = Literal["raise", "skip"]
@@ -20,9 +21,9 @@ SHOWN = 3
 
 
 def build(spec: Spec, root: Path, *, listed: Callable[[str], None]) -> tuple[list[Entry], list[str]]:
-    """Return the index entries of a dataset in the order of their names, and notes about samples that do not exist.
+    """Return the index entries of a dataset in the order of their names, and notes about missing samples.
 
-    Entries of samples without all files have a `problem`.
+    Entries of incomplete samples have a `problem`.
 
     Raises
     ------
@@ -153,9 +154,9 @@ def _incomplete(key: str, asset: Asset, entry: Entry) -> str | None:
 
 def missing_files_error(spec: Spec, root: Path, problems: Sequence[str]) -> ReadError:
     """Return the error for samples without all of their files."""
-    shown = "; ".join(problems[:SHOWN]) + (f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else "")
+    listed = abbreviate(problems, SHOWN, separator="; ")
     return ReadError(
-        f"Cannot open {spec.name!r} in {str(root)!r}: {len(problems)} samples lack files: {shown}.",
+        f"Cannot open {spec.name!r} in {str(root)!r}: {len(problems)} samples lack files: {listed}.",
         remedy="Fetch it again. Or pass {missing:'skip'} to leave these samples out.",
     )
 

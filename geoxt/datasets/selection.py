@@ -16,12 +16,13 @@ from geoxt.datasets.find_files import is_shared
 from geoxt.datasets.image_windows import first_windows, instances_of_other_splits
 from geoxt.datasets.labels import folder_label
 from geoxt.datasets.locations import footprints
-from geoxt.datasets.parts import Part, check_splits
+from geoxt.datasets.parts import Part, check_assets, check_splits
 from geoxt.datasets.read_sample import Reader
 from geoxt.datasets.sample_index import Missing, missing_files_error
 from geoxt.datasets.spec import FolderSplit, ListSplit, RandomSplit, SequentialSplit, Spec
 from geoxt.datasets.splits import assign
 from geoxt.errors import DatasetWarning, InputError, ReadError
+from geoxt.reprs import abbreviate
 from geoxt.template import Template
 
 SHOWN = 3
@@ -173,7 +174,7 @@ def check_classes(spec: Spec, root: Path, entries: Sequence[Entry]) -> None:
 
 
 def select_assets(spec: Spec, keys: Sequence[str] | None) -> Spec:
-    """Return the spec with some of its assets.
+    """Return the spec with a subset of its assets, by key.
 
     Raises
     ------
@@ -182,10 +183,7 @@ def select_assets(spec: Spec, keys: Sequence[str] | None) -> Spec:
     """
     if keys is None:
         return spec
-    for key in keys:
-        if key not in spec.assets:
-            msg = f"Cannot find asset {key!r} of {spec.name!r}: it has {', '.join(spec.assets)}."
-            raise InputError(msg, remedy="Pass {assets} of these keys.", value=key, argument="assets")
+    check_assets(spec, keys)
     return replace(spec, assets={key: asset for key, asset in spec.assets.items() if key in set(keys)})
 
 
@@ -210,13 +208,13 @@ def check_archives(part: Part, root: Path, *, missing: Missing) -> list[str]:
     """
     absent = list(absent_archives(part, root))
     if absent and missing == "raise":
-        shown = "; ".join(absent[:SHOWN]) + (f"; and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
+        listed = abbreviate(absent, SHOWN, separator="; ")
         options = [
             *(["{split}"] if isinstance(part.spec.splits, FolderSplit) else []),
             *(["{assets}"] if len(part.spec.assets) > 1 else []),
             "{where}",
         ]
-        msg = f"Cannot open all of {part.spec.name!r} in {str(root)!r}: it lacks the files of {shown}."
+        msg = f"Cannot open all of {part.spec.name!r} in {str(root)!r}: it lacks the files of {listed}."
         remedy = f"Pass {{download:True}} to download them. Or pass {', '.join(options)} of a part of the release. "
         remedy += "Or pass {missing:'skip'} for the samples on disk."
         raise ReadError(msg, remedy=remedy)

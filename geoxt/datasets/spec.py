@@ -66,7 +66,7 @@ class ListSplit:
     names: Mapping[str, str] = field(default_factory=dict)
     """Split by text in the list, if they differ."""
     official: bool = True
-    """Whether the dataset's authors published the lists; otherwise third parties did."""
+    """Whether the authors of the dataset published the lists; `False` for lists of third parties."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class RandomSplit:
     in windows of the other splits."""
 
     def describe(self, window: int | None = None) -> str:
-        """Return a description of the split, for windows of side `window` (pixels) if samples are windows."""
+        """Return a description of the split; `window` is the side in pixels of samples that are windows."""
         fractions = ", ".join(f"{name} {fraction:.0%}" for name, fraction in self.fractions.items())
         groups = [f"blocks of {self.block:,g} m"] if self.block else list(self.group)
         groups += [f"blocks of {window}x{window} pixels"] if window else []
@@ -189,7 +189,7 @@ class Spec:
     crs: str | None = None
     """Documented CRS of images whose files lack a CRS."""
     modality: str = "RGB"
-    """Kind of bands, in a word or two."""
+    """Kind of bands, such as `"RGB"` or `"SAR, MSI"`."""
     statistics: tuple[Statistics, ...] = ()
     """Published statistics."""
     cite: str = ""
@@ -201,7 +201,7 @@ class Spec:
     class_names: Mapping[str, str] = field(default_factory=dict)
     """Class by text of `{label}`, if they differ in more than underscores."""
     quirks: tuple[str, ...] = ()
-    """Known peculiarities."""
+    """Peculiarities of the files, as sentences."""
     unverified: tuple[str, ...] = ()
     """Fields of this spec that were not verified on the data."""
     paper_differences: str = ""
@@ -286,7 +286,7 @@ class Spec:
 
 
 def sensor_bands(product: str, names: str) -> tuple[Band, ...]:
-    """Return bands of a known product, in the order of their names: `sensor_bands("sentinel2", "B04 B03")`."""
+    """Return bands of a product by name, in this order: `sensor_bands("sentinel2", "B04 B03")`."""
     return resolve_bands(get_product(product), names.split())
 
 

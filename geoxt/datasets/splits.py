@@ -68,7 +68,7 @@ def assign(spec: Spec, entries: Sequence[Entry], *, footprints: Array | None = N
 def hold_out(
     spec: Spec, entries: Sequence[Entry], fraction: float, *, seed: int = 0, footprints: Array | None = None
 ) -> list[bool | None]:
-    """Return whether each sample is held out: a fraction of the groups of related samples, at random.
+    """Return whether each sample is held out: a random fraction of the groups of related samples.
 
     `None` for a sample that is not held out and overlaps one that is.
 
@@ -99,7 +99,7 @@ def hold_out(
     )
     splits = _random(rule, entries, footprints, window)
     if not {"kept", "held"} <= set(splits):
-        # Of classes with few groups each, hold out one group of all, or all but one.
+        # Classes have few groups each: hold out one group of the dataset, or all but one.
         groups = _groups(rule, entries, footprints, window)
         order = sorted(set(groups), key=lambda name: _digest(rule, name))
         held = order[1:] if "held" in splits else order[-1:]

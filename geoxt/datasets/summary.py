@@ -29,14 +29,14 @@ def describe(name: str | Spec) -> str:
     """
     spec = get(name) if isinstance(name, str) else name
     lines = [f"{spec.title} ({spec.name}): {spec.task}", ""]
-    lines += [f"{heading:<12}{value}" for heading, value in _facts(spec) if value]
+    lines += [f"{heading:<12}{value}" for heading, value in _metadata(spec) if value]
     for title, rows in (
         ("classes", [f"{code} {name}" for code, name in zip(*_classes(spec), strict=True)]),
         ("levels", [f"{name}: {len(level.classes)} classes" for name, level in spec.levels.items()]),
         ("bands", [f"{b.name} {b.common or ''} {format_number(b.wavelength)}".rstrip() for b in spec.bands]),
         ("samples", [f"{key}: {_path(asset.path)}" for key, asset in spec.assets.items()]),
         ("files", [_archive(archive) for archive in spec.archives]),
-        ("to know", [*spec.quirks, *(f"unverified: {fact}" for fact in spec.unverified)]),
+        ("to know", [*spec.quirks, *(f"unverified: {field}" for field in spec.unverified)]),
     ):
         lines += ["", f"{title}:", *(f"  {row}" for row in rows)] if rows else []
     return "\n".join(lines)
@@ -89,7 +89,7 @@ def format_samples(spec: Spec) -> str:
     return f"{total:,}{windows}" if total else "?"
 
 
-def _facts(spec: Spec) -> Iterable[tuple[str, str]]:
+def _metadata(spec: Spec) -> Iterable[tuple[str, str]]:
     yield "source", spec.source
     yield "samples", format_samples(spec)
     yield "splits", format_splits(spec)

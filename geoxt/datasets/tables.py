@@ -9,8 +9,7 @@ from pathlib import Path
 from geoxt.datasets.catalog import get, names
 from geoxt.datasets.spec import Spec
 from geoxt.datasets.summary import format_classes, format_number, format_samples, format_size, format_splits
-from geoxt.layers.products import get as layer_spec
-from geoxt.layers.products import names as layer_names
+from geoxt.layers import products
 from geoxt.tasks import TASKS
 
 
@@ -23,8 +22,8 @@ def benchmark_table() -> str:
 def layer_table() -> str:
     """Return the known products as a Markdown table, with the columns of Table 2 of the paper."""
     rows = []
-    for name in layer_names():
-        spec = layer_spec(name)
+    for name in products.names():
+        spec = products.get(name)
         contents = (
             _count(len(spec.legend), "class", "classes") if spec.legend else _count(len(spec.bands), "band", "bands")
         )

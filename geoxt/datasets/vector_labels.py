@@ -173,12 +173,12 @@ def _require_distinct(content: Any) -> None:
         "an object is listed twice, with the id": objects,
     }
     for problem, values in lists.items():
-        known: set[Any] = set()
+        listed: set[Any] = set()
         for value in values:
-            if value in known:
+            if value in listed:
                 msg = f"{problem} {value[0] if isinstance(value, tuple) else value!r}"
                 raise ValueError(msg)
-            known.add(value)
+            listed.add(value)
 
 
 def _code(name: str, asset: Boxes, legend: Legend, path: Path) -> int:

@@ -50,12 +50,12 @@ def check(
     spec, root = reader.spec, reader.root
     expected, count = spec.samples if complete else None, len(first_windows(entries))
     problems = list(skipped)
-    known: set[str] = set()
+    described: set[str] = set()
     for entry in entries:
         for key in entry.files:
-            paths = set(entry.paths(key, spec.assets[key]).values()) - known
+            paths = set(entry.paths(key, spec.assets[key]).values()) - described
             problems += [f"{root / path} is missing" for path in sorted(paths) if not (root / path).is_file()]
-            known |= paths
+            described |= paths
         if deep:
             problems += _unreadable(reader, entry)
     if expected is not None and count != expected:
@@ -64,7 +64,7 @@ def check(
         samples=count,
         expected=expected,
         problems=tuple(problems),
-        extra=tuple(sorted(_extra(reader, known))) if complete else (),
+        extra=tuple(sorted(_extra(reader, described))) if complete else (),
     )
 
 
@@ -76,7 +76,7 @@ def _unreadable(reader: Reader, entry: Entry) -> list[str]:
     return []
 
 
-def _extra(reader: Reader, known: set[str]) -> Iterator[str]:
+def _extra(reader: Reader, described: set[str]) -> Iterator[str]:
     """Yield the files below the root that are not assets, split lists or archives."""
     spec, root = reader.spec, reader.root
     shared = [t for asset in spec.assets.values() if is_shared(asset) for t in asset.templates]
@@ -88,7 +88,7 @@ def _extra(reader: Reader, known: set[str]) -> Iterator[str]:
         names[:] = [name for name in names if not name.startswith(".")]
         for file in files:
             path = os.path.relpath(os.path.join(folder, file), root).replace(os.sep, "/")  # noqa: PTH118
-            if path in known or path in archives or any(t.match(path) is not None for t in shared):
+            if path in described or path in archives or any(t.match(path) is not None for t in shared):
                 continue
             if not any((t.match(path) or {}).get("split") in extra for t in others):
                 yield path

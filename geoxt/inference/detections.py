@@ -142,7 +142,7 @@ def detect(
     detections = list(_detect_tiles(detector, lattice, batch_size, progress))
     labels = np.array([detection.label for detection in detections], int)
     assert view.grid.crs is not None
-    classes = legend or (card.legend if card else _numbered_legend(labels))
+    classes = legend or (card.legend if card else Legend(tuple(range(1, int(labels.max(initial=0)) + 1))))
     if len(labels) and (labels.min() < 1 or labels.max() > len(classes)):
         msg = f"Cannot name the labels {labels.min()} to {labels.max()} of the model by a legend of {len(classes)}"
         msg += " classes."
@@ -282,11 +282,6 @@ def _is_detector_output(outputs: Any, count: int) -> bool:
         and len(outputs) == count
         and all(isinstance(output, Mapping) and {"boxes", "labels", "scores"} <= set(output) for output in outputs)
     )
-
-
-def _numbered_legend(labels: Array) -> Legend:
-    codes = tuple(range(1, int(labels.max(initial=0)) + 1))
-    return Legend(codes, tuple(map(str, codes)))
 
 
 def _geopandas() -> Any:

@@ -28,11 +28,6 @@ class DeviceOptions:
     compile: bool = False
     """Whether the model is compiled by `torch.compile`."""
 
-    @property
-    def plain(self) -> bool:
-        """Whether the model computes in float32 and is not compiled."""
-        return self.precision == "32" and not self.compile
-
     def resolved(self) -> tuple[str, ...]:
         """Return the names of the devices of this process, such as ("cuda:0",).
 

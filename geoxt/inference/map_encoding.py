@@ -15,23 +15,18 @@ from geoxt.models.card import Card
 
 
 def legend_of_map(kind: OutputKind, legend: Legend | None, card: Card | None, channels: int) -> Legend:
-    """Return the classes of a model's channels: those given, else of the model card, else numbers.
+    """Return the classes of a model's channels: `legend`, else those of the model card, else numbers.
 
     Raises
     ------
     InputError
         If their number is not that of the channels.
     """
-    classes = legend or (card.legend if card and kind.classes else numbered(channels))
+    classes = legend or (card.legend if card and kind.classes else Legend(tuple(range(channels))))
     if (kind.classes or legend) and len(classes) != channels:
         msg = f"Cannot name the {channels} channels of the model by a legend of {len(classes)} classes."
         raise InputError(msg, remedy=f"Pass {{legend}} with {channels} classes.")
     return classes
-
-
-def numbered(channels: int) -> Legend:
-    """Return a legend of the codes 0, 1, 2, …, named by their numbers."""
-    return Legend(tuple(range(channels)), tuple(map(str, range(channels))))
 
 
 def measures_of(kind: OutputKind, runner: Runner, card: Card | None, channels: int) -> Measures | None:

@@ -21,7 +21,7 @@ from geoxt.inference.device_pipeline import BLOCKS_PER_DEVICE
 from geoxt.inference.devices import DeviceOptions, SomeDevice, parse_options, task_resources
 from geoxt.inference.ensemble import ensemble_of
 from geoxt.inference.estimator_network import EstimatorNetwork, estimators_for
-from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of, numbered
+from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of
 from geoxt.inference.model_bands import select_bands
 from geoxt.inference.networks import networks_of
 from geoxt.inference.output_grid import embedding_attrs, output_grid
@@ -298,9 +298,8 @@ def _predict(
     )  # fmt: skip
     measures = measures_of(kind, runner, card, of_map.channels)
     channels = measures.classes if measures is not None and measures.classes else of_map.channels
-    classes = (
-        legend_of_map(kind, legend, card, channels) if measures is None or measures.classes else numbered(channels)
-    )
+    has_classes = measures is None or measures.classes
+    classes = legend_of_map(kind, legend, card, channels) if has_classes else Legend(tuple(range(channels)))
     steps = selected.sizes["time"] if "time" in selected.dims and not series else None
     encoding = encoding_of(kind, classes, of_map.channels, card, measures)
     array = BlendedMap(reader=of_map.reader, runner=runner, lattice=of_map.lattice, encoding=encoding, steps=steps)

@@ -319,7 +319,7 @@ def _classes(title: str, card: Card, legend: Legend | None, output: Tensor) -> L
     """Return the classes of the channels; quantities without names are numbered."""
     channels, has_classes = output.shape[1], card.kind.activation in {"softmax", "sigmoid"}
     if legend is None and not has_classes:
-        return Legend(tuple(range(channels)), tuple(map(str, range(channels))))
+        return Legend(tuple(range(channels)))
     if legend is None:
         msg = f"Cannot use the model {title!r} for {card.task}: the classes of its {channels} channels have no names."
         raise InputError(msg, remedy=f"Pass {_BY_HAND} as the model.", argument="legend")

@@ -51,7 +51,9 @@ def _few_shot(encoders: Sequence[Mapping[str, Any]]) -> list[str]:
         for model, curve in curves.items()
         for name, title in _NAMES.items()
     ]
-    about = f"Mean ± sample standard deviation (n - 1) over {points[0]['draws']} draws of the training images."
+    about = (
+        f"Mean ± sample standard deviation (n - 1) over {points[0]['n_repeats']} random draws of the training images."
+    )
     return ["### Few-shot curves", about, _table(header, rows)]
 
 

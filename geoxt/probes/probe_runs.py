@@ -84,7 +84,7 @@ def run_probes(
     ...     for number in range(10):
     ...         Image.new("L", (8, 8), gray + number).save(folder / name / f"{number}.png")
     >>> data = probes.open_images(str(folder), fractions=(0.6, 0.2, 0.2))
-    >>> options = probes.ProbeOptions(Cs=(0.1, 1.0), shots=(2,), draws=1)
+    >>> options = probes.ProbeOptions(Cs=(0.1, 1.0), shots=(2,), n_repeats=1)
     >>> report = probes.run_probes(["pixels"], data, folder / "results", options=options)
     >>> report["encoders"][0]["scores"]["knn"]
     {'accuracy': 1.0, 'interval': [1.0, 1.0], 'n': 4}

@@ -40,7 +40,7 @@ class ProbeOptions:
     shots: tuple[int, ...] | None = None
     """Training images per class of the few-shot curve, 2 or more; by default 5, 10, 50 and 100, up to the size of the
     smallest class."""
-    draws: int = 5
+    n_repeats: int = 5
     """Random samples of the training images per point of the curve."""
     block: float = 50_000
     """Side of the blocks of the spatial split, in metres."""
@@ -52,7 +52,7 @@ class ProbeOptions:
     """Seed of random weights, splits, draws and resamples."""
 
     def __post_init__(self) -> None:
-        for name, least in (("n_neighbors", 1), ("draws", 1), ("shift", 1), ("n_resamples", 1)):
+        for name, least in (("n_neighbors", 1), ("n_repeats", 1), ("shift", 1), ("n_resamples", 1)):
             if getattr(self, name) < least:
                 msg = f"Cannot probe with {name}={getattr(self, name)}."
                 raise InputError(msg, remedy=f"Pass {{{name}:{least}}} or more.", argument=name)
@@ -172,7 +172,7 @@ def few_shot(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) ->
     curve = []
     for shot in shots:
         accuracy: dict[str, list[float]] = {"knn": [], "linear": []}
-        for draw in range(options.draws):
+        for draw in range(options.n_repeats):
             rng = np.random.default_rng([options.seed, shot, draw])
             selected = np.concatenate([rng.choice(members, shot, replace=False) for members in by_class])
             table = _table(rows, labels, selected)
@@ -182,7 +182,7 @@ def few_shot(rows: Array, labels: Array, parts: Parts, options: ProbeOptions) ->
             }
             for name, estimator in fitted.items():
                 accuracy[name].append(float((estimator.predict(test_table) == labels[test]).mean()))
-        point: dict[str, Any] = {"shots": shot, "draws": options.draws}
+        point: dict[str, Any] = {"shots": shot, "n_repeats": options.n_repeats}
         for name, values in accuracy.items():
             deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
             point[name] = {"mean": float(np.mean(values)), "std": deviation}

@@ -259,7 +259,7 @@ def test_footprints_are_cached_until_a_file_changes(tmp_path, monkeypatch):
     )
     assert [load(spec, root, "test").fields(at) for at in range(3)] == before
     assert read == []
-    for cache_file in (tmp_path / "cache/datasets").glob("*places*"):
+    for cache_file in (tmp_path / "cache/datasets").glob("*footprints*"):
         cache_file.write_bytes(b"broken")
     assert [load(spec, root, "test").fields(at) for at in range(3)] == before
     assert read == [6] * 1

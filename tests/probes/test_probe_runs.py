@@ -19,7 +19,7 @@ from geoxt.models import Weights
 from geoxt.models import weights as pretrained
 from geoxt.probes import encoders, protocols
 
-OPTIONS = probes.ProbeOptions(Cs=(0.01, 1.0), shots=(2, 4), draws=2, shift=2, n_resamples=100)
+OPTIONS = probes.ProbeOptions(Cs=(0.01, 1.0), shots=(2, 4), n_repeats=2, shift=2, n_resamples=100)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_finished_encoders_are_not_computed_again(data, run, monkeypatch):
     assert probes.run_probes(["pixels", "test_rcf"], data, out, options=OPTIONS) == report
     monkeypatch.undo()
     for other in (
-        {"options": probes.ProbeOptions(Cs=(0.01,), shots=(2, 4), draws=2, shift=2, n_resamples=100)},
+        {"options": probes.ProbeOptions(Cs=(0.01,), shots=(2, 4), n_repeats=2, shift=2, n_resamples=100)},
         {"data": probes.open_images(data.name, fractions=(0.5, 0.3, 0.2)), "options": OPTIONS},
     ):
         with pytest.raises(InputError, match="another configuration"):
@@ -173,5 +173,5 @@ def test_errors_name_flags(data, tmp_path, capsys, arguments, message):
 
 def test_command_prints_the_tables(data, tmp_path, capsys):
     arguments = ["--model", "pixels", "--dataset", data.name, "--out", str(tmp_path / "out"), "--C", "1"]
-    assert main(["probe", *arguments, "--shots", "2", "--draws", "1", "--n-resamples", "10"]) == 0
+    assert main(["probe", *arguments, "--shots", "2", "--n-repeats", "1", "--n-resamples", "10"]) == 0
     assert "| pixels | training images |" in capsys.readouterr().out

@@ -121,7 +121,7 @@ class BenchmarkDataModule(SampleDataModule):
         )
 
     def require_labels(self, key: str) -> None:
-        """Raise if samples of a chosen split have no labels under a key, such as `"mask"`.
+        """Raise if samples of a selected split have no labels under a key, such as `"mask"`.
 
         Raises
         ------
@@ -173,7 +173,7 @@ def import_spec(path: str) -> datasets.Spec:
 
 
 def default_task(spec: datasets.Spec) -> str:
-    """Return the task or the method of self-supervised learning that a dataset is trained for by default."""
+    """Return the default task, or method of self-supervised learning, of a dataset."""
     image = spec.assets.get("image", spec.first_asset)
     if spec.task == "self-supervised":
         return "byol"

@@ -15,15 +15,27 @@ from geoxt.tasks import TASKS, names
 from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
 from geoxt.trainers.config.schema import TrainingConfig
 from geoxt.trainers.config.transforms import create_transform
-from geoxt.trainers.config.weight_bands import alias_by_meaning
+from geoxt.trainers.config.weight_bands import alias_by_common_name
 from geoxt.trainers.datamodules.layer_windows import WindowDataModule
 from geoxt.trainers.selfsup import METHODS, SelfSupervised
 from geoxt.trainers.tasks.module import Task
 from geoxt.trees import nodes_of
 
-_OF_LOADING = ("missing", "mean", "std", "size", "dates", "out_indices", "time", "location", "gsd", "file", "folder")
+_LOADING_OPTIONS = (
+    "missing",
+    "mean",
+    "std",
+    "size",
+    "dates",
+    "out_indices",
+    "time",
+    "location",
+    "gsd",
+    "file",
+    "folder",
+)
 """Options of a pretrained encoder."""
-_OF_DECODER = ("decoder", "freeze", "lora", "dropout", "decoder_options")
+_DECODER_OPTIONS = ("decoder", "freeze", "lora", "dropout", "decoder_options")
 _CHECKPOINT_SUFFIXES = (".ckpt", ".pt", ".pth")
 
 
@@ -90,11 +102,11 @@ def build(config: TrainingConfig, data: Any) -> pl.LightningModule:
 def _encoder_decoder(config: TrainingConfig, data: Any, task: str) -> EncoderDecoder:
     """Return the pretrained encoder that a configuration names, for the bands of a data module, with a decoder."""
     options = dict(config.model_options)
-    loading = {name: options.pop(name) for name in tuple(options) if name in _OF_LOADING}
-    parts = {name: options.pop(name) for name in tuple(options) if name in _OF_DECODER}
+    loading = {name: options.pop(name) for name in tuple(options) if name in _LOADING_OPTIONS}
+    parts = {name: options.pop(name) for name in tuple(options) if name in _DECODER_OPTIONS}
     if options:
         msg = f"Cannot build {config.model!r} with the option {next(iter(options))!r}."
-        remedy = f"Pass {{model_options}} with some of {', '.join((*_OF_DECODER, *_OF_LOADING))}."
+        remedy = f"Pass {{model_options}} with some of {', '.join((*_DECODER_OPTIONS, *_LOADING_OPTIONS))}."
         raise InputError(msg, remedy=remedy, value=next(iter(options)))
     card = data.card(task=task)
     nodes = nodes_of(data.data) if isinstance(data, WindowDataModule) else {}
@@ -114,7 +126,7 @@ def load_initial_weights(network: Network, config: TrainingConfig) -> None:
     name = config.weights
     assert name is not None
     if name in weights.names() or ("/" in name and not name.endswith(_CHECKPOINT_SUFFIXES)):
-        alias = dict(config.alias) or alias_by_meaning(network.card, weights.get(name))
+        alias = dict(config.alias) or alias_by_common_name(network.card, weights.get(name))
         load(network.body, name, bands=network.card.bands, missing=config.missing, alias=alias or None)
         return
     try:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.layers import open_cogs, open_stac, open_vector, open_xarray, open_zarr
-from geoxt.trainers.config.unknown_keys import require_known
+from geoxt.trainers.config.unknown_keys import require_known_keys
 
 SomeLayer = str | list[str] | dict[str, Any]
 """Paths and glob patterns of raster files; or a mapping with `files`, `stac`, `vector`, `zarr` or `xarray`, and options
@@ -25,26 +25,26 @@ _TUPLES = frozenset({"bbox", "datetime", "resolution"})
 """Options that are tuples in Python; YAML has only lists."""
 
 
-def open_layer(described: SomeLayer, *, name: str, like: Layer | None = None, **default: Any) -> Layer:
-    """Open a layer lazily, as a configuration describes it.
+def open_layer(description: SomeLayer, *, name: str, like: Layer | None = None, **default: Any) -> Layer:
+    """Open a layer lazily by its description in a configuration.
 
     Parameters
     ----------
-    described
+    description
         Source and options of the layer.
     name
         Name of the layer.
     like
         Layer on whose grid vector files are rasterized.
     default
-        Options that apply if the opener accepts them and `described` does not set them.
+        Options that apply if the opener accepts them and `description` does not set them.
 
     Raises
     ------
     InputError
         If the description has no source, several, or an unknown option.
     """
-    options: dict[str, Any] = dict(described) if isinstance(described, Mapping) else {"files": described}
+    options: dict[str, Any] = dict(description) if isinstance(description, Mapping) else {"files": description}
     sources = [key for key in OPENERS if key in options]
     if len(sources) != 1:
         msg = f"Cannot open the layer {name!r} from {options!r}: it has {' and '.join(sources) or 'none'} of files, "
@@ -53,7 +53,7 @@ def open_layer(described: SomeLayer, *, name: str, like: Layer | None = None, **
     (source,) = sources
     opener, location = OPENERS[source], options.pop(source)
     accepted = _options_of(opener)
-    require_known(options, accepted, prefix=f"{name}.")
+    require_known_keys(options, accepted, prefix=f"{name}.")
     options = {key: tuple(v) if key in _TUPLES and isinstance(v, list) else v for key, v in options.items()}
     options |= {"name": name, **({"like": like} if source == "vector" else {})}
     layer: Layer = opener(location, **{k: v for k, v in default.items() if k in accepted} | options)

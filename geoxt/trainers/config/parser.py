@@ -18,7 +18,7 @@ from geoxt.trainers.config.benchmark_datamodule import BenchmarkDataModule
 from geoxt.trainers.config.datamodules import LayerDataModule, UnlabeledLayerDataModule
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.schema import Comparison, Experiment, TrainingConfig, TrainingOptions
-from geoxt.trainers.config.unknown_keys import require_known
+from geoxt.trainers.config.unknown_keys import require_known_keys
 from geoxt.trainers.datamodules.image_folder import ImageFolderDataModule
 from geoxt.trainers.loop.fit import SET_BY_FIT, require_trainer_options
 
@@ -63,8 +63,8 @@ class Parsed:
         parser.add_subclass_arguments(pl.LightningDataModule, "data", required=True)
         accepted = inspect.signature(resolve_name(self.data["class_path"])).parameters
         per_run = {name: v for name, v in zip(PER_RUN, (seed, epochs), strict=True) if name in accepted}
-        described = {**self.data, "init_args": {**self.data.get("init_args", {}), **per_run}}
-        module: pl.LightningDataModule = _instantiate(parser, parser.parse_object({"data": described}))["data"]
+        description = {**self.data, "init_args": {**self.data.get("init_args", {}), **per_run}}
+        module: pl.LightningDataModule = _instantiate(parser, parser.parse_object({"data": description}))["data"]
         return module
 
 
@@ -91,13 +91,13 @@ def parse(arguments: Sequence[str], *, command: Command) -> Parsed:
         raise InputError(msg, remedy="Name a dataset by {dataset}, or a data module by {data}.", argument="data")
     plain = parsed.as_dict()
     # not instantiated here: data has no seed yet, and configurations hold plain values
-    kept_plain = {name: plain[name] for name in ("trainer", "transforms")}
-    values = _instantiate(parser, _without(parsed, "data", *kept_plain))
-    config = {f.name: values[f.name] for f in fields(TrainingConfig) if f.name not in kept_plain}
+    plain_names = {name: plain[name] for name in ("trainer", "transforms")}
+    values = _instantiate(parser, _without(parsed, "data", *plain_names))
+    config = {f.name: values[f.name] for f in fields(TrainingConfig) if f.name not in plain_names}
     experiment = {name: values[name] for name in _EXPERIMENT if command == "experiment"}
     init_args = {k: v for k, v in (plain["data"].get("init_args") or {}).items() if k not in PER_RUN}
     return Parsed(
-        config=TrainingConfig(**config, **kept_plain),
+        config=TrainingConfig(**config, **plain_names),
         experiment=Experiment(**experiment),
         data={**plain["data"], "init_args": init_args},
         out=Path(parsed.out),
@@ -188,15 +188,15 @@ def _checked_file(path: str) -> dict[str, Any]:
 
 def _check_keys(config: Mapping[str, Any], *, known: AbstractSet[str] = _TOP) -> None:
     """Raise if a key of a configuration, or of one of its groups, is unknown."""
-    require_known(config, known)
+    require_known_keys(config, known)
     for name, cls in GROUPS.items():
         if isinstance(config.get(name), Mapping):
-            require_known(config[name], [f.name for f in fields(cls)], prefix=f"{name}.")
+            require_known_keys(config[name], [f.name for f in fields(cls)], prefix=f"{name}.")
     if isinstance(config.get("trainer"), Mapping):
         require_trainer_options({name: v for name, v in config["trainer"].items() if name != "callbacks"})
     for comparison in config.get("compare") or ():
         if isinstance(comparison, Mapping):
-            require_known(comparison, [f.name for f in fields(Comparison)], prefix="compare.")
+            require_known_keys(comparison, [f.name for f in fields(Comparison)], prefix="compare.")
     data = config.get("data")
     if isinstance(data, Mapping) and isinstance(data.get("init_args"), Mapping) and "class_path" in data:
         _check_init_args(str(data["class_path"]), data["init_args"])
@@ -217,7 +217,7 @@ def _check_init_args(class_path: str, init_args: Mapping[str, Any]) -> None:
             msg = f"Cannot set data.init_args.{name}: each run passes its value to the data module."
             raise InputError(msg, remedy=f"Pass {{{name}}} instead.", argument=name)
     if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        require_known(init_args, set(parameters) - set(PER_RUN), prefix="data.init_args.")
+        require_known_keys(init_args, set(parameters) - set(PER_RUN), prefix="data.init_args.")
 
 
 def _instantiate(parser: Any, parsed: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from geoxt.errors import InputError
 from geoxt.trainers.config.recipe import Recipe
 from geoxt.trainers.config.transforms import SomeTransform
-from geoxt.trainers.config.unknown_keys import require_known
+from geoxt.trainers.config.unknown_keys import require_known_keys
 from geoxt.types import Precision
 
 Settings = Mapping[str, Any]
@@ -31,7 +31,7 @@ class TrainingOptions:
     devices
         Number of devices on a node, their indices, or `"auto"` for all of them.
     strategy
-        How to train on several devices by Lightning's name: `"auto"`, `"ddp"`, `"ddp_fork"`, `"ddp_spawn"`.
+        Strategy of training on several devices, by Lightning's name: `"auto"`, `"ddp"`, `"ddp_fork"`, `"ddp_spawn"`.
     num_nodes
         Number of machines.
     precision
@@ -137,7 +137,7 @@ class Experiment:
     grid
         Values to try, by dotted key of the configuration (`recipe.lr`, `model`); every combination is run. A list of
         grids joins their combinations, as scikit-learn's `ParameterGrid` does. Without a grid the configuration is run
-        as it is.
+        unchanged.
     grid_epochs
         Epochs of the grid's runs; by default `training.epochs`.
     grid_seed
@@ -184,7 +184,7 @@ def with_settings(config: TrainingConfig, settings: Settings) -> TrainingConfig:
 def _replace_value(parent: T, path: Sequence[str], value: Any, key: str) -> T:
     name, *inner = path
     if is_dataclass(parent) and not isinstance(parent, type):
-        require_known([name], [f.name for f in fields(parent)], prefix=key.removesuffix(".".join(path)))
+        require_known_keys([name], [f.name for f in fields(parent)], prefix=key.removesuffix(".".join(path)))
         new = _replace_value(getattr(parent, name), inner, value, key) if inner else value
         changed: Any = replace(parent, **{name: new})
         return changed

@@ -33,13 +33,13 @@ _KEYS = {"class_path", "init_args"}
 
 
 def create_transform(
-    described: Sequence[SomeTransform], *, image: str | None = None, num_classes: int | None = None
+    description: Sequence[SomeTransform], *, image: str | None = None, num_classes: int | None = None
 ) -> nn.Module | None:
     """Return a transform of training batches that applies several in order, or `None` for an empty list.
 
     Parameters
     ----------
-    described
+    description
         Names in `geoxt.transforms`, or import paths; with arguments as `{"class_path": …, "init_args": {…}}`. The
         `steps` of `Augment` are names in `kornia.augmentation`, with arguments likewise.
     image
@@ -60,11 +60,11 @@ def create_transform(
       (1): RandomCrop()
     )
     """
-    if isinstance(described, str | Mapping):
-        msg = f"Cannot create transforms from {described!r}."
+    if isinstance(description, str | Mapping):
+        msg = f"Cannot create transforms from {description!r}."
         raise InputError(msg, remedy="Pass {transforms}, a list, even of one transform.", argument="transforms")
     default = {key: value for key, value in (("image", image), ("num_classes", num_classes)) if value is not None}
-    created = [_create(description, default) for description in described]
+    created = [_create(description, default) for description in description]
     return nn.Sequential(*created) if created else None
 
 
@@ -145,8 +145,8 @@ def _draws(transform: Any) -> Iterator[RandomStream]:
             yield draws
 
 
-def _create(described: SomeTransform, default: Mapping[str, Any]) -> nn.Module:
-    name, arguments = _parse_transform(described)
+def _create(description: SomeTransform, default: Mapping[str, Any]) -> nn.Module:
+    name, arguments = _parse_transform(description)
     name = name.removeprefix("geoxt.transforms.")
     if name in PREPROCESSING:
         msg = f"Cannot augment with {name!r}: validation and prediction would lack it."
@@ -157,8 +157,8 @@ def _create(described: SomeTransform, default: Mapping[str, Any]) -> nn.Module:
     return _instantiate(cls, name, steps, {k: v for k, v in default.items() if k in accepted} | arguments)
 
 
-def _create_kornia(described: SomeTransform) -> nn.Module:
-    name, arguments = _parse_transform(described)
+def _create_kornia(description: SomeTransform) -> nn.Module:
+    name, arguments = _parse_transform(description)
     with optional_import("kornia", "train", "augment"):
         import kornia.augmentation
     classes = {
@@ -167,11 +167,11 @@ def _create_kornia(described: SomeTransform) -> nn.Module:
     return _instantiate(classes.get(name) or _import_class(name, classes), name, [], arguments)
 
 
-def _parse_transform(described: SomeTransform) -> tuple[str, dict[str, Any]]:
-    description = {"class_path": described} if isinstance(described, str) else dict(described)
+def _parse_transform(description: SomeTransform) -> tuple[str, dict[str, Any]]:
+    description = {"class_path": description} if isinstance(description, str) else dict(description)
     name, arguments = description.get("class_path"), description.get("init_args") or {}
     if not isinstance(name, str) or not isinstance(arguments, Mapping) or set(description) - _KEYS:
-        msg = f"Cannot create a transform from {described!r}."
+        msg = f"Cannot create a transform from {description!r}."
         remedy = "Pass {transforms} by name, or as class_path: NAME and init_args: {{…}}."
         raise InputError(msg, remedy=remedy, argument="transforms")
     return name, dict(arguments)

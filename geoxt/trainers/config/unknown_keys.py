@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from geoxt.errors import InputError, did_you_mean
 
 
-def require_known(names: Iterable[str], known: Iterable[str], *, prefix: str = "") -> None:
+def require_known_keys(names: Iterable[str], allowed: Iterable[str], *, prefix: str = "") -> None:
     """Raise if a key is unknown.
 
     Parameters
     ----------
     names
-        Keys found.
-    known
-        Keys allowed.
+        Keys to check.
+    allowed
+        Allowed keys.
     prefix
         Dotted path of the mapping that holds the keys, with a trailing dot.
 
@@ -26,14 +26,14 @@ def require_known(names: Iterable[str], known: Iterable[str], *, prefix: str = "
 
     Examples
     --------
-    >>> require_known(["rate"], ["lr", "loss"])
+    >>> require_known_keys(["rate"], ["lr", "loss"])
     Traceback (most recent call last):
     geoxt.errors.InputError: Cannot use the configuration key 'rate': the known keys are loss, lr. Remove it.
     """
-    allowed = sorted(known)
+    known = sorted(allowed)
     for name in names:
-        if name in allowed:
+        if name in known:
             continue
-        msg = f"Cannot use the configuration key '{prefix}{name}': the known keys are {', '.join(allowed)}."
-        remedy = did_you_mean(name, {key: f"{prefix}{key}" for key in allowed}, count=1, cutoff=0.5) or "Remove it."
+        msg = f"Cannot use the configuration key '{prefix}{name}': the known keys are {', '.join(known)}."
+        remedy = did_you_mean(name, {key: f"{prefix}{key}" for key in known}, count=1, cutoff=0.5) or "Remove it."
         raise InputError(msg, remedy=remedy, value=name)

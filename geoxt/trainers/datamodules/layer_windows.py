@@ -163,7 +163,7 @@ class WindowDataModule(ResumableDataModule):
         image, labels = select_layer(self.data, "image"), select_layer(self.data, kind.key or "")
         first = next(iter(nodes_of(self.data).values()))[kind.key or ""]
         classes = legend or (
-            legend_of_labels(labels) if kind.is_categorical else _numbered_legend(first.sizes.get("band", 1))
+            legend_of_labels(labels) if kind.is_categorical else Legend(tuple(range(first.sizes.get("band", 1))))
         )
         bands = statistics(image, self.windows[:_STATISTICS_WINDOWS], percentiles=())
         nodata = nodata_of(first)
@@ -248,7 +248,7 @@ def band_names(data: SomeData, name: str) -> tuple[str, ...]:
 
 
 def band_meanings(data: SomeData, name: str) -> dict[str, Any]:
-    """Return common names and wavelengths of a layer's bands, as fields of a model card; empty if none is known."""
+    """Return common names and wavelengths of a layer's bands, as fields of a model card; empty if unknown."""
     image = next(iter(nodes_of(data).values()))[name]
     coords = {str(key): coord.to_numpy() for key, coord in image.coords.items() if coord.dims == ("band",)}
     common = tuple(map(str, coords.get("common_name", ())))
@@ -265,7 +265,7 @@ def tiles(window: Window, size: tuple[int, int]) -> Iterator[Window]:
     >>> [(tile.row, tile.height) for tile in tiles(Window(0, 0, 10, 4), (4, 4))]
     [(0, 4), (4, 3), (7, 3)]
     """
-    rows, cols = (np.array_split(np.arange(n), -(-n // most)) for n, most in zip(window.shape, size, strict=True))
+    rows, cols = (np.array_split(np.arange(n), -(-n // side)) for n, side in zip(window.shape, size, strict=True))
     for row in rows:
         for col in cols:
             yield Window(window.row + int(row[0]), window.col + int(col[0]), len(row), len(col))
@@ -287,11 +287,6 @@ def _time_steps(data: xr.Dataset, region: GridRegion) -> tuple[int, ...] | None:
     if region.times is None or "time" not in data.dims:
         return None
     return tuple(np.flatnonzero(np.isin(data["time"].to_numpy().astype("datetime64[ns]"), region.times)).tolist())
-
-
-def _numbered_legend(count: int) -> Legend:
-    """Return a legend of channels named by their numbers."""
-    return Legend(tuple(range(count)), tuple(map(str, range(count))))
 
 
 def _band_names(image: xr.DataArray) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ class SampleDataModule(ResumableDataModule):
         )
 
     def _statistics_samples(self, image: str) -> Iterator[Mapping[str, Any]]:
-        """Yield the training samples whose images are measured; one is in memory at a time."""
+        """Yield the training samples for band statistics; one is in memory at a time."""
         del image
         return (self.train[index] for index in evenly_spaced(len(self.train)))
 
@@ -180,7 +180,7 @@ class SampleDataModule(ResumableDataModule):
         key = "labels" if instances else target
         if kind.activation not in {"softmax", None}:  # channels of a regression or a multilabel classification
             labels = entry(dict(self.train[0]), key)
-            return _numbered_legend(range(labels.shape[0] if labels.ndim in {1, 3} else 1))
+            return Legend(tuple(range(labels.shape[0] if labels.ndim in {1, 3} else 1)))
         codes: set[int] = set()
         for index in range(len(self.train)):
             sample = dict(self.train[index])
@@ -190,7 +190,7 @@ class SampleDataModule(ResumableDataModule):
             if len(codes) > MAX_CODES:
                 msg = f"Cannot use {key!r} as class codes: it has more than {MAX_CODES} values, such as {min(codes)}."
                 raise LabelError(msg, remedy="Pass {legend}.", argument="legend")
-        return _numbered_legend(sorted(map(int, codes)))
+        return Legend(tuple(sorted(map(int, codes))))
 
     def _eval_dataloader(self, samples: Samples | None) -> Any:
         if samples is None:
@@ -267,7 +267,7 @@ class _BatchDataset(Dataset[Batch]):
 
 
 class _Loader(DataLoader[Any]):
-    """A DataLoader that draws from torch's global generator at each epoch, as with new workers or with none.
+    """A DataLoader that draws from torch's global generator at each epoch, with any number of workers.
 
     Spawned workers start once: each imports torch, which takes seconds. An epoch with them would not draw a seed, so
     that weights would depend on `num_workers`.
@@ -277,11 +277,6 @@ class _Loader(DataLoader[Any]):
         if self._iterator is not None:
             torch.empty((), dtype=torch.int64).random_()
         return start_workers(super().__iter__, self.num_workers)
-
-
-def _numbered_legend(codes: Sequence[int]) -> Legend:
-    """Return a legend whose names are the codes."""
-    return Legend(tuple(codes), tuple(map(str, codes)))
 
 
 def evenly_spaced(count: int) -> list[int]:

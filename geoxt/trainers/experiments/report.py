@@ -71,7 +71,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Return a setting as tables and folder names show it."""
+    """Return a setting as text for tables and folder names."""
     return "random" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

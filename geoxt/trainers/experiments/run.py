@@ -135,7 +135,7 @@ class _Runner:
         return data.file_versions() if isinstance(data, ResumableDataModule) else {}
 
     def run(self, settings: Settings, seed: int, epochs: int | None = None) -> dict[str, Any]:
-        """Return the result of a run with its settings, from its file if it has finished."""
+        """Return the result of a run with its settings, read from its file if the run has finished."""
         config = replace(with_settings(self.config, settings), seed=seed)
         if epochs is not None:
             config = replace(config, training=replace(config.training, epochs=epochs))

@@ -211,7 +211,7 @@ def _line(epoch: int, epochs: int, scores: Mapping[str, float]) -> str:
 
 
 class ElapsedTime(pl.Callback):
-    """Measures the duration of a run in seconds, including that before it was interrupted."""
+    """Measures the duration of a run in seconds, including the time before an interruption."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ class ElapsedTime(pl.Callback):
 
     @property
     def seconds(self) -> float:
-        """Seconds since the callback was created, and those of the resumed checkpoint."""
+        """Seconds since the callback was created, plus the seconds of the resumed checkpoint."""
         return self._before + time.perf_counter() - self._start
 
     def state_dict(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
 
 
 def write_error(path: Path, error: BaseException) -> OutputError:
-    """Return the error of a checkpoint that cannot be written, with the space that is free."""
+    """Return the error of a checkpoint that cannot be written, with the free disk space."""
     text = getattr(error, "strerror", None) or str(error)
     free = shutil.disk_usage(path.parent).free / 1e6
     remedy = f"Make space there ({free:,.0f} MB are free), and call again to resume. Or pass another folder."
@@ -44,7 +44,7 @@ def write_error(path: Path, error: BaseException) -> OutputError:
 
 
 def require_plain(path: Path) -> None:
-    """Raise if a checkpoint cannot be read as tensors and plain values, without running code that it contains.
+    """Raise if a checkpoint is not readable as tensors and plain values; code in it is not run.
 
     Raises
     ------

@@ -23,7 +23,7 @@ from geoxt.metrics.scores import Scores
 from geoxt.progress import shows_bars
 from geoxt.storage import atomic_write, remove_stale, temporary_prefix
 from geoxt.torch_devices import forked_rng
-from geoxt.trainers.config.unknown_keys import require_known
+from geoxt.trainers.config.unknown_keys import require_known_keys
 from geoxt.trainers.loop.callbacks import (
     History,
     TestHistory,
@@ -116,7 +116,7 @@ def fit(
         Number of devices on a node, their indices, or `"auto"` for all of them. Each is used by a process, which reads
         its part of the batches.
     strategy
-        How to train on several devices by Lightning's name: `"auto"`, `"ddp"`, `"ddp_fork"`, `"ddp_spawn"` or
+        Strategy of training on several devices, by Lightning's name: `"auto"`, `"ddp"`, `"ddp_fork"`, `"ddp_spawn"` or
         `"ddp_notebook"`; or a `DDPStrategy`.
     num_nodes
         Number of machines; they must share the folders of `checkpoint` and `resume`.
@@ -234,7 +234,7 @@ def require_trainer_options(options: Mapping[str, Any]) -> None:
         if name in SET_BY_FIT:
             msg = f"Cannot pass {name!r} to Lightning's Trainer: geoxt sets it."
             raise InputError(msg, remedy=f"Pass {{{SET_BY_FIT[name]}}} instead.", argument=name)
-    require_known(options, set(inspect.signature(pl.Trainer).parameters) - set(SET_BY_FIT), prefix="trainer.")
+    require_known_keys(options, set(inspect.signature(pl.Trainer).parameters) - set(SET_BY_FIT), prefix="trainer.")
 
 
 def evaluate(
@@ -314,7 +314,7 @@ def _require_positive(**arguments: int) -> None:
 
 
 def _require_distributed(trainer: pl.Trainer, data: pl.LightningDataModule, trainer_options: Mapping[str, Any]) -> None:
-    """Raise if a data module does not divide its samples among the processes, and the caller does not state it does."""
+    """Raise if a data module may not divide its samples among the processes, unless the caller states that it does."""
     divides = isinstance(data, ResumableDataModule) or trainer_options.get("use_distributed_sampler") is False
     if divides or trainer.world_size == 1:
         return
@@ -326,7 +326,7 @@ def _require_distributed(trainer: pl.Trainer, data: pl.LightningDataModule, trai
 
 
 def _folder(resume: SomePath | None, checkpoint: SomePath | None) -> Path:
-    """Return the folder of checkpoints: that to resume from, or a temporary one beside the final checkpoint."""
+    """Return the folder of checkpoints: `resume`, or a temporary folder beside the final checkpoint."""
     if resume is not None:
         return Path(resume)
     parent = Path(checkpoint).parent if checkpoint else Path(tempfile.gettempdir())
@@ -360,7 +360,7 @@ def _check_files(last: Path, data: pl.LightningDataModule, *, writes: bool) -> N
 
 
 def _load_best(trainer: pl.Trainer, task: pl.LightningModule, best: Path, checkpoint: SomePath | None) -> None:
-    """Load the weights of the best epoch in all processes, and copy its checkpoint to `checkpoint` if that is given."""
+    """Load the weights of the best epoch in all processes, and copy its checkpoint to `checkpoint`, if not `None`."""
     weights = None
     if trainer.is_global_zero and best.is_file():  # else no epoch has ended
         weights = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]

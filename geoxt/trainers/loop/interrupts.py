@@ -19,22 +19,12 @@ class InterruptCheck(pl.Callback):
         super().__init__()
         self.received = False
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Raise if an interrupt was received."""
-        self.check()
-
-    def on_validation_batch_start(self, *_: Any) -> None:
-        """Raise if an interrupt was received."""
-        self.check()
-
-    def on_test_batch_start(self, *_: Any) -> None:
-        """Raise if an interrupt was received."""
-        self.check()
-
-    def check(self) -> None:
+    def check(self, *_: Any) -> None:
         """Raise if an interrupt was received."""
         if self.received:
             raise KeyboardInterrupt
+
+    on_train_batch_start = on_validation_batch_start = on_test_batch_start = check
 
 
 @contextmanager

@@ -130,15 +130,13 @@ class HistoryFile(pl.Callback):
         super().__init__()
         self.history, self.path, self._process = history, path, os.getpid()
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the file in the process of rank 0 if it was started by another."""
-        self.on_test_end(trainer, pl_module)
-
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the file in the process of rank 0 if it was started by another."""
         del pl_module
         if trainer.is_global_zero and os.getpid() != self._process:
             self.path.write_text(json.dumps(self.history.epochs), encoding="utf-8")
+
+    on_fit_end = on_test_end
 
     def read(self, trainer: pl.Trainer) -> list[dict[str, float]]:
         """Return the scores of all epochs, and remove the file."""

@@ -99,7 +99,7 @@ class ResumeCheckpoint(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Remember the checkpoint until the first batch: starting the data loaders draws random numbers."""
+        """Store the checkpoint until the first batch: starting the data loaders draws random numbers."""
         require_same_schedule(checkpoint, _run_settings(trainer, pl_module, self.seed), folder=self.path.parent)
         states = {**checkpoint, **checkpoint.get(_RANKS, [{}])[trainer.global_rank]}
         self._resumed = {_EPOCH_MEANS: {}} | {n: states[n] for n in (*_STATE, _TRANSFORMS) if n in states}
@@ -156,7 +156,7 @@ def _restore_progress(trainer: pl.Trainer, state: Mapping[str, Any]) -> None:
 
     A checkpoint of the start of an epoch lies between the counts `ready` and `started` of its first batch. On restart
     Lightning 2.6 corrects the counts of the epoch but not the totals; with a total one too high, the next checkpoint
-    within this epoch restarts in the wrong place, and the epoch ends without validation.
+    within this epoch restarts at the wrong batch, and the epoch ends without validation.
     """
     loop: Any = trainer.fit_loop.epoch_loop
     total, saved = loop.batch_progress.total, state["epoch_loop.batch_progress"]["total"]

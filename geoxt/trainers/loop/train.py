@@ -41,8 +41,8 @@ def train(
     data
         Data module with `card`.
     out
-        Folder of the run. It gets `config.yaml`, `best.ckpt` (the best epoch), `last.ckpt` (to resume from, once there
-        is something to resume) and `result.json`.
+        Folder of the run. It gets `config.yaml`, `best.ckpt` (the best epoch), `last.ckpt` (to resume from, after
+        the first step or epoch) and `result.json`.
     extra_config
         Further keys for `config.yaml`, such as the description of `data`, so that the file can be run again.
     progress
@@ -110,7 +110,7 @@ def _best(module: Any, history: list[dict[str, float]], scores: Mapping[str, flo
 
 
 def test_scores(module: Any, scores: Scores) -> dict[str, float]:
-    """Return the logged scores of the test part, and its loss, under the names of loggers, such as `test/accuracy`."""
+    """Return the logged scores and the loss of the test part, named as in loggers, such as `test/accuracy`."""
     if not scores:
         return {}
     loss = {"loss": scores["loss"]} if "loss" in scores else {}

@@ -100,7 +100,7 @@ class SelfSupervised(pl.LightningModule):
 
     @property
     def monitor(self) -> str | None:
-        """Metric by which the best epoch is chosen; `None` for the last epoch."""
+        """Metric that selects the best epoch; `None` for the last epoch."""
         return self.recipe.monitor
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -177,7 +177,7 @@ class SelfSupervised(pl.LightningModule):
         return loss
 
     def _view_sources(self, images: Tensor) -> list[Tensor]:
-        """Return the images (N, C, H, W) that each view of the method is made from."""
+        """Return the source images (N, C, H, W) of each view of the method."""
         count: int = self.method.views
         match self.positives:
             case "same":

@@ -13,7 +13,7 @@ from geoxt.trainers.tasks.targets import Batch
 
 
 def class_counts(batches: Iterable[Batch], target: Callable[[Batch], Tensor], classes: int) -> Tensor:
-    """Return the number of pixels or images per class, int64 (classes,), with one batch in memory at a time.
+    """Return the number of pixels or images per class, int64 (classes,); one batch is in memory at a time.
 
     Parameters
     ----------

@@ -40,8 +40,8 @@ def detection_targets(batch: Batch, codes: Codes, *, masks: bool) -> list[Instan
     return targets
 
 
-def turn(images: Tensor, targets: Sequence[Instances]) -> tuple[Tensor, list[Instances]]:
-    """Return images (N, C, H, W) and their instances, flipped and turned at random; if H != W by half turns only."""
+def flip_instances(images: Tensor, targets: Sequence[Instances]) -> tuple[Tensor, list[Instances]]:
+    """Return images (N, C, H, W) and their instances, flipped and turned at random, by half turns only if H != W."""
     square = images.shape[-1] == images.shape[-2]
     draws = [draw_flips(1, square=square)[0] for _ in images]
     keys = [key for key in ("boxes", "masks") if targets and key in targets[0]]

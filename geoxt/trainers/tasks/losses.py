@@ -1,6 +1,6 @@
 """Losses by activation of the model's output: softmax (classes), sigmoid (labels) and identity (values).
 
-Targets that are unknown, `IGNORE` among class indices and NaN among labels and values, do not contribute.
+Unknown targets (`IGNORE` among class indices, NaN among labels and values) do not contribute.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from geoxt.trainers.config.transforms import RNG_STATES, apply_transform, restor
 from geoxt.trainers.loop.finite_loss import FiniteLoss, require_finite
 from geoxt.trainers.loop.optimizers import configure, parameter_groups
 from geoxt.trainers.tasks.class_weights import balanced, class_counts
-from geoxt.trainers.tasks.detection_targets import Instances, detection_targets, turn
+from geoxt.trainers.tasks.detection_targets import Instances, detection_targets, flip_instances
 from geoxt.trainers.tasks.flips import dihedral, turn_and_flip
 from geoxt.trainers.tasks.losses import Loss, MeanLoss
 from geoxt.trainers.tasks.registry import supervision_of
@@ -103,7 +103,7 @@ class Task(pl.LightningModule):
         self.test: Metric = self.supervision.metric(len(card.codes))
         self.losses = nn.ModuleDict({"val": MeanLoss(), "test": MeanLoss()})
         """Mean loss of the validation and the test part."""
-        self.class_weights = self._given_weights()  # no buffer: averaged copies of the module would lack it
+        self.class_weights = self._parse_class_weights()  # no buffer: averaged copies of the module would lack it
         self._weights_restored = False
         self.scores = Scores()
         """Scores of the latest evaluation."""
@@ -186,7 +186,7 @@ class Task(pl.LightningModule):
         return [FiniteLoss()]
 
     def on_fit_start(self) -> None:
-        """Compute balanced class weights from the training data if the recipe asks; keep them when resuming."""
+        """Compute balanced class weights if the recipe requests them and no checkpoint has restored them."""
         if self.recipe.class_weights == "balanced" and self._weights_restored:
             self._weights_restored = False
         elif self.recipe.class_weights == "balanced":
@@ -274,7 +274,7 @@ class Task(pl.LightningModule):
             raise InputError(msg, remedy=remedy, value=name, argument="loss")
         return losses[name or next(iter(losses))]
 
-    def _given_weights(self) -> Tensor | None:
+    def _parse_class_weights(self) -> Tensor | None:
         class_weights, classes = self.recipe.class_weights, self._classes
         if class_weights is None or class_weights == "balanced":
             if class_weights and self.kind.activation not in {"softmax", "sigmoid"}:
@@ -338,7 +338,7 @@ class Task(pl.LightningModule):
         """Return the sum of the losses that a detector computes itself."""
         images, targets = self._masked_images(batch), detection_targets(batch, self.codes, masks=self.kind.has_masks)
         if self._turns:
-            images, targets = turn(images, targets)
+            images, targets = flip_instances(images, targets)
         losses = self.network.body(list(images), targets)
         loss: Tensor = sum(losses.values(), start=images.new_zeros(()))
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)

@@ -1,4 +1,4 @@
-"""How each supervised task learns from a batch: its target, its losses, its metric and its scores."""
+"""Target, losses, metric and scores of each supervised task."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from geoxt.trainers.tasks.targets import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supervision:
-    """Functions that `Task` needs to learn one kind of task from labels."""
+    """Target, metric and scores of a supervised task."""
 
     kind: TaskKind
-    """Facts of the task."""
+    """Row of the task in `geoxt.tasks`."""
     target: Callable[[Batch, str, str, Codes], Tensor] | None = None
-    """Computes the target of a batch, given the keys of image and labels; `None` for detectors, which take lists of
-    instances."""
+    """Function of a batch, the keys of image and labels, and the class codes, that returns the target; `None` for
+    detectors, which take lists of instances."""
     metric: Callable[[int], Metric]
-    """Makes the metric, given the number of classes or channels."""
+    """Function of the number of classes or channels that returns the metric."""
     scores: Callable[[Any, tuple[str, ...]], Scores]
-    """Computes the scores from the metric's value and the names of the classes or channels."""
+    """Function of the metric's value and the names of the classes or channels that returns the scores."""
     logged: tuple[str, ...]
     """Scores that are logged by class or channel."""
 
@@ -91,7 +91,7 @@ _FUNCTIONS: Mapping[str, Mapping[str, Any]] = {
 SUPERVISION: Mapping[str, Supervision] = {
     name: Supervision(kind=TASKS[name], **_FUNCTIONS[name]) for name in tasks.names(supervised=True)
 }
-"""Supervision of all tasks that are learnt from labels, by name."""
+"""Supervision of all supervised tasks, by name."""
 
 
 def supervision_of(name: str) -> Supervision:
@@ -100,7 +100,7 @@ def supervision_of(name: str) -> Supervision:
     Raises
     ------
     InputError
-        If no task of this name is learnt from labels.
+        If no supervised task has this name.
     """
     if name not in SUPERVISION:
         msg = f"Cannot train a task named {name!r} from labels."

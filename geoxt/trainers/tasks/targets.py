@@ -1,4 +1,4 @@
-"""Training targets computed from a batch; unknown is `IGNORE` among class indices and NaN among values."""
+"""Training targets of a batch; unknown labels are `IGNORE` among class indices and NaN among values."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import pytest
 from geoxt.errors import InputError
 from geoxt.models import weights
 from geoxt.models.card import Card
-from geoxt.trainers.config.weight_bands import alias_by_meaning
+from geoxt.trainers.config.weight_bands import alias_by_common_name
 
 OLI = "torchgeo:ResNet18_Weights.LANDSAT_OLI_TIRS_TOA_MOCO"
 
@@ -29,15 +29,15 @@ def card(*bands, common=None):
     ],
 )
 def test_bands_match_by_common_name(name, alias):
-    assert alias_by_meaning(card("blue", "red", "swir16"), weights.get(name)) == alias
+    assert alias_by_common_name(card("blue", "red", "swir16"), weights.get(name)) == alias
 
 
 def test_equal_names_of_one_meaning_need_no_alias():
     bands = ("B2", "B4")
-    assert alias_by_meaning(card(*bands, common=("blue", "red")), weights.get(OLI)) == {}
-    assert alias_by_meaning(card(*bands, common=()), weights.get(OLI)) == {}
+    assert alias_by_common_name(card(*bands, common=("blue", "red")), weights.get(OLI)) == {}
+    assert alias_by_common_name(card(*bands, common=()), weights.get(OLI)) == {}
 
 
 def test_equal_names_of_two_meanings_raise():
     with pytest.raises(InputError, match="'B2' is green in the data, and blue in the weights"):
-        alias_by_meaning(card("B2", "B3", common=("green", "red")), weights.get(OLI))
+        alias_by_common_name(card("B2", "B3", common=("green", "red")), weights.get(OLI))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import masks_to_boxes
 
-from geoxt.trainers.tasks.detection_targets import turn
+from geoxt.trainers.tasks.detection_targets import flip_instances
 
 
 @pytest.mark.parametrize("size", [(20, 20), (12, 20)])
@@ -16,11 +16,11 @@ def test_boxes_and_masks_turn_with_image(size):
     instances = {"boxes": masks_to_boxes(masks) + edge, "labels": torch.tensor([1, 2]), "masks": masks}
     images = masks.sum(0)[None].repeat(40, 3, 1, 1).float()
     torch.manual_seed(0)
-    turned, moved = turn(images, [instances] * 40)
+    turned, moved = flip_instances(images, [instances] * 40)
     assert len({tuple(image.flatten().tolist()) for image in turned}) == (8 if size[0] == size[1] else 4)
     for image, target in zip(turned, moved, strict=True):
         assert torch.equal(image[0], target["masks"].sum(0).float())
         torch.testing.assert_close(target["boxes"], masks_to_boxes(target["masks"]) + edge)
     torch.manual_seed(0)
-    plain = turn(images, [{name: instances[name] for name in ("boxes", "labels")}] * 40)
+    plain = flip_instances(images, [{name: instances[name] for name in ("boxes", "labels")}] * 40)
     assert torch.equal(plain[0], turned)
