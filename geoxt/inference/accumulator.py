@@ -19,7 +19,7 @@ from geoxt.windows import Window
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MapEncoding:
-    """How blended model outputs are stored as pixels of the map."""
+    """Storage of blended model outputs as pixels of a map."""
 
     channels: int
     """Number of channels of the model's output."""
@@ -30,7 +30,7 @@ class MapEncoding:
     nodata: float
     """Value of pixels that are not valid."""
     all_finite: bool = False
-    """Whether all channels of a valid pixel must be finite, as those of classes; else any of them."""
+    """Whether all channels of a valid pixel must be finite, as for classes; otherwise one suffices."""
     measures: Measures | None = None
     """Measures of uncertainty that are the bands of the map; `None` for the channels."""
 
@@ -63,7 +63,7 @@ class RowAccumulator:
     Parameters
     ----------
     window
-        The window to compute, on the grid of the output.
+        Window to compute, on the grid of the output.
     height
         Rows of a tile.
     encoding

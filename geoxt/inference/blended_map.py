@@ -72,7 +72,7 @@ class BlendedMap:
         return normalize_token(("BlendedMap", self.reader, self.runner, self.lattice, self.encoding.token, self.steps))
 
     def __getitem__(self, key: Any) -> Array:
-        """Compute the rectangle that contains the key, and select the key from it."""
+        """Return the pixels of an index: computes the rectangle that contains it."""
         keys = key if isinstance(key, tuple) else (key,)
         keys = keys + (slice(None),) * (self.ndim - len(keys))
         indices = [np.atleast_1d(np.arange(length)[part]) for length, part in zip(self.shape, keys, strict=True)]
@@ -123,7 +123,7 @@ class BlendedMap:
         return min(self.runner.batch_size, model.limit or self.runner.batch_size)
 
     def _accumulator(self, window: Window, device: Device) -> RowAccumulator:
-        """Return sums on a device, or on the host if they do not fit in the memory of the device."""
+        """Return an accumulator on a device, or on the host if the device has too little memory."""
         options: Any = {"window": window, "height": self.lattice.size[0], "encoding": self.encoding}
         try:
             return DeviceAccumulator(**options, device=device)
@@ -157,9 +157,9 @@ class BlendedMap:
         """Yield the tiles that overlap a window, row by row, with their cached or computed outputs."""
         cached: dict[Window, TileOutput | None] = {}
         for tile in self.lattice.touching(window):
-            needed = tile.intersect(window)
-            assert needed is not None
-            cached[tile] = cache.get(step, tile, needed)
+            visible = tile.intersect(window)
+            assert visible is not None
+            cached[tile] = cache.get(step, tile, visible)
         missing = [tile for tile, output in cached.items() if output is None]
         computed = run(self.reader.step_reader(missing, step), missing)
         for tile, output in cached.items():
@@ -169,7 +169,7 @@ class BlendedMap:
                 yield tile, new
             else:
                 yield tile, output
-        for _ in computed:  # nothing is left, but a device checks its outputs at the end
+        for _ in computed:  # empty by now, but a device checks its outputs at the end
             pass
 
     def _run_on(self, device: Device, tiles_of_step: StepReader, tiles: list[Window]) -> Iterator[TileOutput]:

@@ -33,7 +33,7 @@ from geoxt.types import Array, Mask, Precision, SomePath, SomeSize
 from geoxt.windows import Window, parse_size
 
 _EDGE = 1.5
-"""Pixels: a box this close to an edge of its tile is taken as truncated by it."""
+"""Maximum distance in pixels from an edge of the tile at which a box counts as truncated."""
 _MASK_THRESHOLD = 0.5
 """Probability above which a pixel belongs to an instance."""
 
@@ -133,8 +133,8 @@ def detect(
         msg = f"Cannot detect objects in {view.shape[0]} time steps at once."
         raise InputError(msg, remedy="Select one, e.g. layer.isel(time=0).")
     height, width = parse_size(size)
-    shared = (height // 4, width // 4) if overlap is None else parse_overlap(overlap)
-    lattice = Lattice(shape=view.grid.shape.yx, size=(height, width), overlap=shared)
+    tile_overlap = (height // 4, width // 4) if overlap is None else parse_overlap(overlap)
+    lattice = Lattice(shape=view.grid.shape.yx, size=(height, width), overlap=tile_overlap)
     options = parse_options(device, precision, compile, model_device=device_of(network))
     runner = Runner.of(network, stage="raw", batch_size=batch_size, options=options)
     reader = TileReader(view=view, series=False, factor=(1, 1))
@@ -147,14 +147,14 @@ def detect(
         msg = f"Cannot name the labels {labels.min()} to {labels.max()} of the model by a legend of {len(classes)}"
         msg += " classes."
         raise InputError(msg, remedy="Pass {legend} with a class for each label.")
-    remaining = _merge(detections, labels, iou_threshold, class_agnostic=class_agnostic)
-    class_indices = labels[remaining] - 1
+    indices = _merge(detections, labels, iou_threshold, class_agnostic=class_agnostic)
+    class_indices = labels[indices] - 1
     columns = {
-        "score": np.array([detections[index].score for index in remaining], "float64"),
-        "code": np.array(classes.codes, int)[class_indices] if len(remaining) else np.zeros(0, int),
-        "class": np.array(classes.distinct_names, object)[class_indices] if len(remaining) else np.zeros(0, object),
+        "score": np.array([detections[index].score for index in indices], "float64"),
+        "code": np.array(classes.codes, int)[class_indices] if len(indices) else np.zeros(0, int),
+        "class": np.array(classes.distinct_names, object)[class_indices] if len(indices) else np.zeros(0, object),
     }
-    polygons = _to_crs([detections[index].polygon for index in remaining], grid_of(layer))
+    polygons = _to_crs([detections[index].polygon for index in indices], grid_of(layer))
     return geopandas.GeoDataFrame(columns, geometry=polygons, crs=view.grid.crs.to_wkt())
 
 

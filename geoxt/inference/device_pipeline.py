@@ -39,7 +39,7 @@ _MIN_SLOTS = 3
 _STORED: Mapping[str, torch.dtype] = {
     "uint8": torch.uint8, "int8": torch.int8, "int16": torch.int16, "uint16": torch.int16
 }  # fmt: skip
-"""Types of pixels that are copied as they are and widened on the device; others are copied as float32. The bits of
+"""Types of pixels that are copied unchanged and widened on the device; others are copied as float32. The bits of
 uint16 are copied as int16, as few operations of torch support uint16."""
 _BUSY: dict[str, int] = {}
 _FREED = threading.Condition()
@@ -154,12 +154,10 @@ class TilePipeline:
             ((self.batch_size, *steps, rows, cols), torch.bool),
             ((self.batch_size, *self.size), torch.bool),
         )
-        host, device = ([empty(shape, dtype) for shape, dtype in arrays] for empty in self._allocators())
+        host = [self.device.empty_pinned(*array) for array in arrays]
+        device = [self.device.empty(*array) for array in arrays]
         # Their memory may have been used by computations that are still running.
         return _Slot(host=_three(host), device=_three(device), used=self.device.record())
-
-    def _allocators(self) -> tuple[Any, Any]:
-        return self.device.empty_pinned, self.device.empty
 
     def _fill(self, slot: _Slot, tiles: Sequence[Window]) -> tuple[_Slot, Sequence[Window], list[Future[bool]]]:
         """Submit reads of tiles into the host buffers of a slot, once their last copy is complete."""

@@ -1,4 +1,4 @@
-"""Requested devices and precision of inference, and their resources in a dask cluster."""
+"""Devices and precision of inference, and their resources in a dask cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SomeDevice = str | torch.device | Sequence[str | torch.device]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOptions:
-    """Requested devices and precision of a model; the model may run in another process."""
+    """Devices and precision of a model, as requested; resolved in the process that runs it."""
 
     devices: tuple[str, ...] = ("auto",)
     """Names of devices, or "auto"."""

@@ -1,4 +1,4 @@
-"""A fitted scikit-learn estimator as a network with a model card, which is applied to each pixel."""
+"""A fitted scikit-learn estimator as a network with a model card, applied to each pixel."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class EstimatorBody(nn.Module):
             msg = f"Cannot pass a time series of {images.shape[1]} steps to an estimator."
             raise InputError(msg, remedy="Leave {series} out. Or stack the time steps as bands.", argument="series")
         outputs = [
-            self._of_image(image, mask)
+            self._predict_image(image, mask)
             for image, mask in zip(images.detach().cpu().numpy(), valid.cpu().numpy(), strict=True)
         ]
         channels = max(map(len, outputs))
@@ -61,28 +61,28 @@ class EstimatorBody(nn.Module):
         filled = [output if len(output) else np.zeros(shape, np.float32) for output in outputs]
         return torch.from_numpy(np.stack(filled)).to(images.device)
 
-    def _of_image(self, image: Array, valid: Array) -> Array:
+    def _predict_image(self, image: Array, valid: Array) -> Array:
         """Return the output (K, H, W) for an image (C, H, W); without channels if no pixel is valid."""
         pixels = image.reshape(len(image), -1) if valid.all() else image[:, valid]
         if not pixels.shape[1]:
             return np.zeros((0, *valid.shape), np.float32)
         uniform = bool((pixels[:, 0] == pixels[:, -1]).all()) and bool((pixels == pixels[:, :1]).all())
-        values = self._of_pixels(pixels[:, :1] if uniform else pixels)
+        values = self._predict_pixels(pixels[:, :1] if uniform else pixels)
         output = np.zeros((values.shape[1], *valid.shape), np.float32)
         output[:, valid] = values.T
         return output
 
-    def _of_pixels(self, pixels: Array) -> Array:
+    def _predict_pixels(self, pixels: Array) -> Array:
         """Return the output (n, K) for pixels (C, n)."""
         self._require_features(len(pixels))
         if self._votes is None or pixels.dtype != np.float32:
-            return self._rows(np.ascontiguousarray(pixels.T))
-        votes = self._votes(pixels, self._rows)
+            return self._predict_rows(np.ascontiguousarray(pixels.T))
+        votes = self._votes(pixels, self._predict_rows)
         if self.method == "predict":
             return np.equal.outer(votes.argmax(axis=1), np.arange(votes.shape[1])).astype(np.float32)
         return votes
 
-    def _rows(self, rows: Array) -> Array:
+    def _predict_rows(self, rows: Array) -> Array:
         """Return the output (n, K) for rows (n, C)."""
         return np.concatenate([self._call(rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS)])
 
@@ -146,7 +146,7 @@ class EstimatorNetwork(Network):
         return logits
 
     def embed(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the output, which are the components of a transformer."""
+        """Return the output: the components of a transformer."""
         return self(image, valid)
 
     def for_output(self, name: Output, *, single: bool) -> EstimatorNetwork:
@@ -177,8 +177,8 @@ class EstimatorNetwork(Network):
         fitted = getattr(self._estimator, "embedding_attrs_", {})
         require_equal_embeddings(fitted, attrs, ("the estimator", "the layer"))
 
-    def ordered(self, legend: Legend | None) -> Legend | None:
-        """Return the entries of a legend for the channels: by code, or by name if the labels are texts.
+    def legend_of_channels(self, legend: Legend | None) -> Legend | None:
+        """Return the legend in the order of the channels: by code, or by name if the labels are texts.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Apply a model to plain images, which have no georeference: a table of classes, or masks of class codes."""
+"""Apply a model to images without georeference: a table of classes, or masks of class codes."""
 
 from __future__ import annotations
 

@@ -63,12 +63,12 @@ def active_sample(seed: int, sample: int) -> Iterator[None]:
 
 
 def activate_dropout(model: nn.Module) -> None:
-    """Replace the dropout layers of a model; the model itself is changed.
+    """Replace the dropout layers of a model by `MCDropout` (modified inplace).
 
     Raises
     ------
     InputError
-        If the model has no dropout layer with a probability above 0, or one of another kind than
+        If the model has no dropout layer with a probability above 0, or one other than
         `torch.nn.Dropout` and `Dropout1d` to `Dropout3d`.
     """
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, _DropoutNd)]

@@ -51,7 +51,8 @@ def select_bands(
         msg = f"Cannot pass the band {unknown[0]!r} to a model with the bands {', '.join(card.bands)}."
         raise InputError(msg, remedy="Pass {bands} with some of these as keys.")
     if "band" not in layer.coords or "band" not in layer.dims:
-        return _unnamed_bands_error(layer, card, title)
+        _require_band_count(layer, card, title)
+        return layer
     available = band_names_of(layer)
     positions = _positions(card.band_names, available, layer_names)
     missing = [index for index, position in enumerate(positions) if position is None]
@@ -101,9 +102,9 @@ def _escape_braces(example: Mapping[str, str]) -> str:
     return repr(dict(example)).replace("{", "{{").replace("}", "}}")
 
 
-def _unnamed_bands_error(layer: xr.DataArray, card: Card, title: str) -> xr.DataArray:
+def _require_band_count(layer: xr.DataArray, card: Card, title: str) -> None:
+    """Raise if a layer of unnamed bands has another number of bands than the model."""
     count = layer.sizes.get("band", 1)
-    if count == len(card.bands):
-        return layer
-    msg = f"Cannot predict: {title} has {count} unnamed bands, the model takes {', '.join(card.bands)}."
-    raise InputError(msg, remedy="Select and name them: layer.assign_coords(band=[...]).")
+    if count != len(card.bands):
+        msg = f"Cannot predict: {title} has {count} unnamed bands, the model takes {', '.join(card.bands)}."
+        raise InputError(msg, remedy="Select and name them: layer.assign_coords(band=[...]).")

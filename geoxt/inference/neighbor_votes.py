@@ -55,7 +55,7 @@ class NeighborVotes:
 
     @classmethod
     def of(cls, estimator: Any) -> NeighborVotes | None:
-        """Return the votes of an estimator; `None` if it is another one, or ranks by another distance."""
+        """Return the votes of a `KNeighborsClassifier`; `None` for other estimators, weights and distances."""
         metric = getattr(estimator, "effective_metric_", None)
         rows = getattr(estimator, "_fit_X", None)
         if type(estimator).__name__ != "KNeighborsClassifier" or metric not in {"euclidean", "cosine"}:
@@ -107,7 +107,7 @@ class NeighborVotes:
         return votes
 
     def _nearest(self, extended: Floats, scores: Floats) -> tuple[Array, Floats]:
-        """Return the nearest rows (k, n), and by how much the score of the next row is larger than that of the last."""
+        """Return the nearest rows (k, n), and the difference of the scores of row k + 1 and row k."""
         # By torch, which runs on one core in each thread of the pool; the BLAS of numpy starts further threads.
         torch.mm(torch.from_numpy(extended).T, torch.from_numpy(self._weights), out=torch.from_numpy(scores))
         flat, starts = scores.reshape(-1), np.arange(len(scores)) * scores.shape[1]

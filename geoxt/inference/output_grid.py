@@ -24,12 +24,12 @@ from geoxt.types import SomeSize
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputGrid:
-    """How tiles of a layer become tiles of a map."""
+    """Grid and tiles of a map, and the reader of the layer's tiles."""
 
     reader: TileReader
     """Reads the layer."""
     lattice: Lattice
-    """The tiles on the grid of the map."""
+    """Tiles on the grid of the map."""
     grid: GeoBox
     """Grid of the map."""
     channels: int
@@ -76,20 +76,20 @@ def output_grid(
     grid = view.grid
     if factor != (1, 1):
         grid = GeoBox((rows, cols), grid.affine @ Affine.scale(factor[1], factor[0]), grid.crs)
-    overlap_of_map = _overlap_of_map(requested, size, factor)
-    lattice = Lattice(shape=(rows, cols), size=(height, width), overlap=overlap_of_map, blend=blend)
+    map_overlap = _map_overlap(requested, size, factor)
+    lattice = Lattice(shape=(rows, cols), size=(height, width), overlap=map_overlap, blend=blend)
     reader = TileReader(view=view, series=series, all_steps_valid=all_steps_valid, factor=factor)
     return OutputGrid(reader=reader, lattice=lattice, grid=grid, channels=channels)
 
 
 def embedding_attrs(
-    network: nn.Module, runner: Runner, layer: xr.DataArray, size: tuple[int, int], of_map: OutputGrid
+    network: nn.Module, runner: Runner, layer: xr.DataArray, size: tuple[int, int], map_grid: OutputGrid
 ) -> dict[str, Any]:
     """Return the attributes of a map of embeddings, which name the model, its weights and the layer."""
     return {
         "model": network.card.model if isinstance(network, Network) else type(network).__name__,
         "version": (weights_digest(runner.model) or runner.digest)[:12],
-        "embedding_type": "chip" if of_map.lattice.size == (1, 1) else "pixel",
+        "embedding_type": "chip" if map_grid.lattice.size == (1, 1) else "pixel",
         "patch_size": [1, 1] if isinstance(network, EstimatorNetwork) else list(size),
         "normalization": "none",
         "source_data": [str(layer.attrs.get("model") or ("unknown" if layer.name is None else layer.name))],
@@ -118,9 +118,7 @@ def _factor(size: tuple[int, int], output: tuple[int, int], *, coarse: bool) -> 
     return size[0] // output[0], size[1] // output[1]
 
 
-def _overlap_of_map(
-    requested: tuple[int, int] | None, size: tuple[int, int], factor: tuple[int, int]
-) -> tuple[int, int]:
+def _map_overlap(requested: tuple[int, int] | None, size: tuple[int, int], factor: tuple[int, int]) -> tuple[int, int]:
     """Return the overlap in pixels of the map."""
     if requested is None:
         return size[0] // 4 // factor[0], size[1] // 4 // factor[1]

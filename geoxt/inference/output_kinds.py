@@ -1,4 +1,4 @@
-"""Kinds of maps that `predict` computes from a model's output, as a table."""
+"""Table of the kinds of maps that `predict` computes."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ LOADED: dict[str, nn.Module] = {}
 ON_DEVICES: dict[Any, DeviceModel] = {}
 """Models on devices of this process, by fingerprint, stage, precision and device."""
 LOADS = 0
-"""Number of models that this process unpickled."""
+"""Number of models that this process has unpickled."""
 _MAX_LOADED = 4
 _LOCK = threading.Lock()
 

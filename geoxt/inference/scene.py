@@ -217,7 +217,7 @@ def predict(
     task = network.card.kind if isinstance(network, Network) else None
     kind = output_for(task, output)
     if isinstance(network, EstimatorNetwork):
-        legend, networks = network.ordered(legend), estimators_for(networks, kind.name)
+        legend, networks = network.legend_of_channels(legend), estimators_for(networks, kind.name)
         network = networks[0]
         overlap = 0 if overlap is None else overlap
         device = "cpu" if device == "auto" else device
@@ -292,25 +292,25 @@ def _predict(
     if compares and selected.sizes.get("time", 1) != dates:
         msg = f"Cannot predict change from {selected.sizes.get('time', 1)} time steps: the model compares {dates}."
         raise InputError(msg, remedy="Pass a {layer} of two, such as xr.concat([before, after], 'time').")
-    of_map = output_grid(
+    map_grid = output_grid(
         view_of(selected), runner, size=size, overlap=overlap, blend=blend, series=series, all_steps_valid=compares,
         coarse=kind.coarse,
     )  # fmt: skip
-    measures = measures_of(kind, runner, card, of_map.channels)
-    channels = measures.classes if measures is not None and measures.classes else of_map.channels
+    measures = measures_of(kind, runner, card, map_grid.channels)
+    channels = measures.classes if measures is not None and measures.classes else map_grid.channels
     has_classes = measures is None or measures.classes
     classes = legend_of_map(kind, legend, card, channels) if has_classes else Legend(tuple(range(channels)))
     steps = selected.sizes["time"] if "time" in selected.dims and not series else None
-    encoding = encoding_of(kind, classes, of_map.channels, card, measures)
-    array = BlendedMap(reader=of_map.reader, runner=runner, lattice=of_map.lattice, encoding=encoding, steps=steps)
+    encoding = encoding_of(kind, classes, map_grid.channels, card, measures)
+    array = BlendedMap(reader=map_grid.reader, runner=runner, lattice=map_grid.lattice, encoding=encoding, steps=steps)
     names = classes if kind.classes or legend else None
-    if kind.name == "regression" and card is not None and len(card.names) == of_map.channels:
-        names = Legend(tuple(range(of_map.channels)), tuple(card.names))
-    layer_of_map = _layer(array, of_map.grid, kind, names, chunks)
+    if kind.name == "regression" and card is not None and len(card.names) == map_grid.channels:
+        names = Legend(tuple(range(map_grid.channels)), tuple(card.names))
+    prediction = _layer(array, map_grid.grid, kind, names, chunks)
     if kind.name == "embeddings":
-        layer_of_map.attrs |= embedding_attrs(network, runner, layer, size, of_map)
+        prediction.attrs |= embedding_attrs(network, runner, layer, size, map_grid)
     dated = steps is not None and "time" in selected.coords
-    return layer_of_map.assign_coords(time=selected["time"]) if dated else layer_of_map
+    return prediction.assign_coords(time=selected["time"]) if dated else prediction
 
 
 def _side(array: BlendedMap, axis: int, chunks: int | None) -> int:

@@ -30,7 +30,7 @@ _STOPS = [0]
 
 
 class StoppedError(RuntimeError):
-    """A prediction was stopped, because the write of its map failed or was interrupted."""
+    """Raised in a prediction whose map could not be written, or whose writing was interrupted."""
 
 
 def stop() -> None:

@@ -1,4 +1,4 @@
-"""Cache of the tile parts beyond a block's lower and right edges, so that no tile runs again for the next block."""
+"""Cache of tile parts below and right of a block, so that the model runs once on tiles of several blocks."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class TileCache:
         self._outputs: OrderedDict[tuple[int, Window], TileOutput] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, step: int, tile: Window, needed: Window) -> TileOutput | None:
-        """Return the cached part of a tile if it contains the needed window."""
+    def get(self, step: int, tile: Window, window: Window) -> TileOutput | None:
+        """Return the cached part of a tile if it contains a window, else `None`."""
         with self._lock:
             output = self._outputs.get((step, tile))
-            if output is None or not output.window.contains(needed):
+            if output is None or not output.window.contains(window):
                 return None
             self._outputs.move_to_end((step, tile))
             return output
@@ -75,7 +75,7 @@ class TileCache:
     def put(self, step: int, tile: Window, output: TileOutput, block: Window, shape: tuple[int, int]) -> None:
         """Cache the part of a tile below or right of a block, cut to the shape of the scene.
 
-        dask computes blocks row by row, so that nothing above or left of a block is needed again.
+        dask computes blocks row by row, so that pixels above or left of a block are not used again.
         """
         bottom, right = min(tile.stop[0], shape[0]), min(tile.stop[1], shape[1])
         below, beside = bottom > block.stop[0], right > block.stop[1]

@@ -92,7 +92,7 @@ class DatesSource:
         return replace(self, views=tuple(views))
 
     def footprint(self) -> shapely.Geometry:
-        """Return the area that can have valid pixels at any date, in pixels of the grid."""
+        """Return the union of the footprints of all dates, in pixels of the grid."""
         return shapely.union_all([view.footprint() for view in self.views])
 
 
@@ -131,12 +131,12 @@ def open_dates(
 
 
 def require_dates(task: str, images: Sequence[str]) -> None:
-    """Raise if the number of images is not the number of dates that a kind of model takes.
+    """Raise if the number of images does not fit the number of dates of a task.
 
     Raises
     ------
     InputError
-        If a model of change has other than two, or a model of time series fewer.
+        If a model of change has not two images, or a model of time series has fewer than two.
     """
     dates, count = tasks.get(task).dates, len(images)
     any_number = dates == tasks.ANY_NUMBER

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from geoxt.errors import InputError, optional_import
 from geoxt.transforms.batch import (
     BOXES,
+    GEOREFERENCE,
     MASKS,
-    PLACED,
     VALID,
     Sample,
     expand_bands,
@@ -23,7 +23,7 @@ from geoxt.transforms.batch import (
 from geoxt.transforms.geometry import (
     clip_boxes,
     instance_masks,
-    mark_geometry_lost,
+    invalidate_geometry,
     transform_boxes,
     transform_geometry,
 )
@@ -45,7 +45,7 @@ class Augment(nn.Module):
     ignore
         Class code of pixels from outside the window; 0 by default. They are invalid in either case.
     seed
-        Seed of this transform; torch's global generator by default, see `RandomStream`.
+        Seed of this transform; by default torch's global generator is used. See `RandomStream`.
 
     Notes
     -----
@@ -88,12 +88,12 @@ class Augment(nn.Module):
         self.intensity = nn.ModuleList(step for step in steps if step not in geometric)
         self.image = image
         self.ignore = ignore
-        self.draws = RandomStream(seed)
+        self.rng = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
         """Return the augmented batch."""
         layers = layers_of(sample)
-        with self.draws.seed_global(next(iter(layers.values())).device):
+        with self.rng.seed_global(next(iter(layers.values())).device):
             moved = sample if self.geometric is None else self._apply_geometric(sample, layers)
             return {**moved, self.image: self._apply_intensity(moved)} if len(self.intensity) else moved
 
@@ -106,20 +106,20 @@ class Augment(nn.Module):
         probe = self.geometric(torch.zeros(count, 1, *size, dtype=torch.float64, device=device))
         new = probe.shape[-2], probe.shape[-1]
         old_from_new = torch.linalg.inv(self.geometric.transform_matrix.double())
-        still = (old_from_new == torch.eye(3, dtype=torch.float64, device=device)).all(2).all(1)
+        is_identity = (old_from_new == torch.eye(3, dtype=torch.float64, device=device)).all(2).all(1)
         if new != tuple(size):
-            still = torch.zeros_like(still)
-        moved = _resample_layers(sample, _coordinates(old_from_new, new), still, self.ignore)
+            is_identity = torch.zeros_like(is_identity)
+        moved = _resample_layers(sample, _coordinates(old_from_new, new), is_identity, self.ignore)
         corner = torch.eye(3, dtype=torch.float64, device=device)
         corner[:2, 2] = 0.5  # kornia's origin is the centre of the first pixel, ours its corner
         matrix = corner @ old_from_new @ torch.linalg.inv(corner)
-        matrix = torch.where(still[:, None, None], torch.eye(3, dtype=torch.float64, device=device), matrix)
+        matrix = torch.where(is_identity[:, None, None], torch.eye(3, dtype=torch.float64, device=device), matrix)
         affine = (matrix[:, 2, :2].abs() < 1e-12).all(1)
         geometry = transform_geometry(sample, matrix / matrix[:, 2:, 2:], new)
-        for name in PLACED:
+        for name in GEOREFERENCE:
             if name in geometry:  # samples that do not move keep their bits
-                geometry[name] = geometry[name].where(~still.to(geometry[name].device)[:, None], sample[name])
-        moved |= mark_geometry_lost(geometry, ~affine) | transform_boxes(sample, torch.linalg.inv(matrix))
+                geometry[name] = geometry[name].where(~is_identity.to(geometry[name].device)[:, None], sample[name])
+        moved |= invalidate_geometry(geometry, ~affine) | transform_boxes(sample, torch.linalg.inv(matrix))
         return {**sample, **moved, **clip_boxes({**sample, **moved}, new)}
 
     def _warp_nonrigid(self, sample: Sample, size: tuple[int, int, int], device: torch.device) -> Sample:
@@ -134,11 +134,11 @@ class Augment(nn.Module):
         x, y, weight = image.unbind(1)
         coordinates = torch.stack([x / weight, y / weight], dim=-1)
         coordinates = coordinates.where((weight >= 0.5)[..., None], -2 * max(size))
-        still = (
+        is_identity = (
             (image == ramp).flatten(1).all(1) if image.shape == ramp.shape else torch.zeros(size[0], dtype=torch.bool)
         )
-        moved = _resample_layers(sample, coordinates, still, self.ignore)
-        return {**sample, **moved, **mark_geometry_lost(sample, ~still)}
+        moved = _resample_layers(sample, coordinates, is_identity, self.ignore)
+        return {**sample, **moved, **invalidate_geometry(sample, ~is_identity)}
 
     def _apply_intensity(self, sample: Sample) -> Tensor:
         """Return the image after the intensity augmentations; invalid pixels are unchanged."""
@@ -150,19 +150,19 @@ class Augment(nn.Module):
         return changed.reshape(image.shape).where(valid, image)
 
 
-def _resample_layers(sample: Sample, coordinates: Tensor, still: Tensor, ignore: int | None) -> Sample:
-    """Return the layers resampled at coordinates; samples with `still` keep their bits."""
+def _resample_layers(sample: Sample, coordinates: Tensor, is_identity: Tensor, ignore: int | None) -> Sample:
+    """Return the layers resampled at coordinates; samples with `is_identity` keep their bits."""
     layers = resample(sample, coordinates, ignore=ignore)
     masks = instance_masks(sample)
     if masks is not None:
         layers[MASKS] = [nearest(mask[None], points[None])[0] for mask, points in zip(masks, coordinates, strict=True)]
     for name, value in layers.items():
-        if name == MASKS or not still.any():
+        if name == MASKS or not is_identity.any():
             continue
         before = (
             valid_of(sample, name.removesuffix(VALID)) if name.endswith(VALID) and name not in sample else sample[name]
         )
-        unmoved = still.to(value.device)
+        unmoved = is_identity.to(value.device)
         layers[name] = torch.where(unmoved.reshape(-1, *[1] * (value.ndim - 1)), before, value)
     return layers
 

@@ -15,7 +15,7 @@ Sample = dict[str, Any]
 """A batch as the loader yields it: tensors by layer name, and `bounds`, `transform` and `crs` of the windows."""
 VALID = "_valid"
 """Suffix of the key of a layer's valid mask."""
-PLACED = ("bounds", "transform")
+GEOREFERENCE = ("bounds", "transform")
 """Keys of the windows' georeference: bounds (batch, 4) and affine coefficients (batch, 6), float64."""
 BOXES = "boxes"
 """Key of a list of tensors (n, 4): left, top, right, bottom in pixels from the window's upper left corner."""

@@ -85,19 +85,19 @@ class RandomCrop(nn.Module):
     size
         Size in pixels: one number for a square, or (height, width).
     seed
-        Seed of this transform; torch's global generator by default, see `RandomStream`.
+        Seed of this transform; by default torch's global generator is used. See `RandomStream`.
     """
 
     def __init__(self, size: SomeSize, *, seed: int | None = None) -> None:
         super().__init__()
         self.size = parse_size(size)
-        self.draws = RandomStream(seed)
+        self.rng = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
         """Return the cropped batch."""
         count, height, width = size_of(layers_of(sample))
         spare = (max(height - self.size[0], 0) + 1, max(width - self.size[1], 0) + 1)
-        return crop(sample, torch.stack([self.draws.integers(s, count) for s in spare], dim=1), self.size)
+        return crop(sample, torch.stack([self.rng.integers(s, count) for s in spare], dim=1), self.size)
 
 
 class CenterCrop(nn.Module):

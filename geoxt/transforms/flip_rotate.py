@@ -112,9 +112,9 @@ class RandomFlipRotate(nn.Module):
         Whether to draw rotations, and flips. With both, all eight symmetries are equally likely. For windows that are
         not square, only symmetries that keep their shape are drawn.
     inplace
-        Whether to write into the batch's tensors: five times as fast, for batches that nothing else refers to.
+        Whether to write into the batch's tensors: five times as fast, for batches that are not used otherwise.
     seed
-        Seed of this transform; torch's global generator by default, see `RandomStream`.
+        Seed of this transform; by default torch's global generator is used. See `RandomStream`.
 
     Notes
     -----
@@ -125,14 +125,13 @@ class RandomFlipRotate(nn.Module):
         self, *, turns: bool = True, flips: bool = True, inplace: bool = False, seed: int | None = None
     ) -> None:
         super().__init__()
-        every = range(8) if turns and flips else TURNS if turns else FLIPS if flips else (0,)
-        self.codes = tuple(every)
+        self.codes = tuple(range(8)) if turns and flips else TURNS if turns else FLIPS if flips else (0,)
         self.inplace = inplace
-        self.draws = RandomStream(seed)
+        self.rng = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
         """Return the flipped and rotated batch."""
         count, height, width = size_of(layers_of(sample))
         codes = [code for code in self.codes if height == width or not code & SWAP]
-        chosen = self.draws.integers(len(codes), count).tolist()
-        return flip_rotate(sample, [codes[index] for index in chosen], inplace=self.inplace)
+        indices = self.rng.integers(len(codes), count).tolist()
+        return flip_rotate(sample, [codes[index] for index in indices], inplace=self.inplace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geoxt.transforms.batch import BOXES, MASKS, PLACED, Sample, boxes_of, select_box_entries
+from geoxt.transforms.batch import BOXES, GEOREFERENCE, MASKS, Sample, boxes_of, select_box_entries
 
 
 def transform_geometry(
@@ -49,10 +49,10 @@ def bounds_of(transform: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.stack([x.amin(0), y.amin(0), x.amax(0), y.amax(0)], dim=1)
 
 
-def mark_geometry_lost(sample: Sample, lost: Tensor) -> Sample:
-    """Return `bounds` and `transform` with NaN for samples whose pixels no longer form an affine grid (`lost`)."""
-    geometry = {name: sample[name] for name in PLACED if name in sample}
-    return {name: value.masked_fill(lost.to(value.device)[:, None], float("nan")) for name, value in geometry.items()}
+def invalidate_geometry(sample: Sample, mask: Tensor) -> Sample:
+    """Return `bounds` and `transform` with NaN for the samples of a mask (batch,), which have no affine grid."""
+    geometry = {name: sample[name] for name in GEOREFERENCE if name in sample}
+    return {name: value.masked_fill(mask.to(value.device)[:, None], float("nan")) for name, value in geometry.items()}
 
 
 def transform_boxes(sample: Sample, new_from_old: Tensor) -> Sample:

@@ -19,7 +19,7 @@ from geoxt.transforms.batch import (
     size_of,
     valid_of,
 )
-from geoxt.transforms.geometry import mark_geometry_lost
+from geoxt.transforms.geometry import invalidate_geometry
 from geoxt.transforms.random_stream import RandomStream
 
 
@@ -35,7 +35,7 @@ def mixup(
     partners
         (batch,) int64: index of the sample that each is mixed with.
     weights
-        (batch,) in [0, 1]: weight of the sample itself; its partner has the rest.
+        (batch,) in [0, 1]: weight of the sample; its partner has the remaining weight.
     image, label, num_classes
         As for `MixUp`.
 
@@ -59,7 +59,7 @@ def mixup(
     mixed = (weight * values + (1 - weight) * values[other]).where(~unmixed, values)
     new_valid = (valid & valid[other]).where(~broadcast_per_sample(weights == 1, valid), valid)
     batch = {**sample, image: mixed, image + VALID: new_valid}
-    return batch | _labels(sample, label, num_classes, partners, weights) | mark_geometry_lost(sample, weights < 1)
+    return batch | _labels(sample, label, num_classes, partners, weights) | invalidate_geometry(sample, weights < 1)
 
 
 def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, num_classes: int | None) -> Sample:
@@ -87,7 +87,7 @@ def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, 
             [0., 0.]]), tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]]))
     """
-    _refuse_boxes(sample)
+    _require_no_boxes(sample)
     layers = layers_of(sample)
     count, height, width = size_of(layers)
     top, left, bottom, right = (rectangles[:, side, None, None] for side in range(4))
@@ -99,7 +99,7 @@ def cutmix(sample: Sample, partners: Tensor, rectangles: Tensor, *, label: str, 
         mixed[name] = value[same_device(partners, value)].where(mask, value)
     weights = 1 - inside.flatten(1).float().mean(1)
     labels = _labels(sample, label, num_classes, partners, weights)
-    return {**sample, **mixed, **labels, **mark_geometry_lost(sample, weights < 1)}
+    return {**sample, **mixed, **labels, **invalidate_geometry(sample, weights < 1)}
 
 
 def roll(sample: Sample, shifts: Tensor) -> Sample:
@@ -120,7 +120,7 @@ def roll(sample: Sample, shifts: Tensor) -> Sample:
     >>> roll(sample, torch.tensor([[0, 1]]))["image"]
     tensor([[[[2., 0., 1.]]]])
     """
-    _refuse_boxes(sample)
+    _require_no_boxes(sample)
     amounts = [(int(row), int(col)) for row, col in shifts.tolist()]
     rolled = {
         name: torch.stack([image.roll(amount, (-2, -1)) for image, amount in zip(value, amounts, strict=True)])
@@ -128,7 +128,7 @@ def roll(sample: Sample, shifts: Tensor) -> Sample:
     }
     _, height, width = size_of(layers_of(sample))
     lost = (shifts[:, 0] % height != 0) | (shifts[:, 1] % width != 0)
-    return {**sample, **rolled, **mark_geometry_lost(sample, lost)}
+    return {**sample, **rolled, **invalidate_geometry(sample, lost)}
 
 
 def _labels(sample: Sample, label: str, num_classes: int | None, partners: Tensor, weights: Tensor) -> Sample:
@@ -145,7 +145,7 @@ def _labels(sample: Sample, label: str, num_classes: int | None, partners: Tenso
     return {label: weight * target + (1 - weight) * other}
 
 
-def _refuse_boxes(sample: Sample) -> None:
+def _require_no_boxes(sample: Sample) -> None:
     if BOXES in sample:
         msg = "Cannot mix samples with boxes: objects cut by the mixing would keep their whole box."
         raise InputError(msg, remedy="Remove the boxes from the batch.")
@@ -162,11 +162,11 @@ class MixUp(nn.Module):
         Parameter of the distribution Beta(alpha, alpha) of the weights.
     num_classes
         Number of classes if labels are class indices (batch,); they become probabilities (batch, classes). Floating
-        point labels (probabilities, regression targets) are averaged as they are.
+        point labels (probabilities, regression targets) are averaged.
     image, label
         Keys of the image and of the label, if the batch has one.
     seed
-        Seed of this transform; torch's global generator by default, see `RandomStream`.
+        Seed of this transform; by default torch's global generator is used. See `RandomStream`.
 
     Notes
     -----
@@ -184,13 +184,13 @@ class MixUp(nn.Module):
         super().__init__()
         _require_positive(alpha)
         self.p, self.alpha, self.num_classes, self.image, self.label = p, alpha, num_classes, image, label
-        self.draws = RandomStream(seed)
+        self.rng = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
         """Return the mixed batch."""
         count = len(image_of(sample, self.image))
-        partners, applied = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
-        weights = self.draws.beta(self.alpha, count).where(applied & (partners != torch.arange(count)), 1)
+        partners, applied = _partners(self.rng, count), self.rng.bernoulli(self.p, count)
+        weights = self.rng.beta(self.alpha, count).where(applied & (partners != torch.arange(count)), 1)
         return mixup(sample, partners, weights, image=self.image, label=self.label, num_classes=self.num_classes)
 
 
@@ -202,13 +202,13 @@ class CutMix(nn.Module):
     p
         Probability of mixing a sample.
     alpha
-        Parameter of the distribution Beta(alpha, alpha) of the fraction of the window that is kept.
+        Parameter of the distribution Beta(alpha, alpha) of the fraction of the window that remains.
     num_classes
-        As for `MixUp`; the weight is the fraction of the window that is kept.
+        As for `MixUp`; the weight is the fraction of the window that remains.
     label
         Key of the label, if the batch has one.
     seed
-        Seed of this transform; torch's global generator by default, see `RandomStream`.
+        Seed of this transform; by default torch's global generator is used. See `RandomStream`.
 
     Notes
     -----
@@ -227,18 +227,18 @@ class CutMix(nn.Module):
         super().__init__()
         _require_positive(alpha)
         self.p, self.alpha, self.num_classes, self.label = p, alpha, num_classes, label
-        self.draws = RandomStream(seed)
+        self.rng = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
         """Return the mixed batch."""
         count, height, width = size_of(layers_of(sample))
-        partners, applied = _partners(self.draws, count), self.draws.bernoulli(self.p, count)
+        partners, applied = _partners(self.rng, count), self.rng.bernoulli(self.p, count)
         # a rectangle of the window's shape: each side has the square root of the area's fraction (Yun et al., eq. 2)
-        side = (1 - self.draws.beta(self.alpha, count)).sqrt()
+        side = (1 - self.rng.beta(self.alpha, count)).sqrt()
         side = side.where(applied & (partners != torch.arange(count)), 0)
         limits = []
         for length in (height, width):
-            center, half = self.draws.integers(length, count), (side * length / 2).round().long()
+            center, half = self.rng.integers(length, count), (side * length / 2).round().long()
             limits.append(((center - half).clamp(min=0), (center + half).clamp(max=length)))
         rectangles = torch.stack([limits[0][0], limits[1][0], limits[0][1], limits[1][1]], dim=1)
         return cutmix(sample, partners, rectangles, label=self.label, num_classes=self.num_classes)
@@ -254,7 +254,7 @@ class SlideMix(nn.Module):
     max_shift
         Largest shift as a fraction of the window.
     seed
-        Seed of this transform; torch's global generator by default, see `RandomStream`.
+        Seed of this transform; by default torch's global generator is used. See `RandomStream`.
 
     Notes
     -----
@@ -268,20 +268,20 @@ class SlideMix(nn.Module):
     def __init__(self, p: float = 0.5, *, max_shift: float = 1.0, seed: int | None = None) -> None:
         super().__init__()
         self.p, self.max_shift = p, max_shift
-        self.draws = RandomStream(seed)
+        self.rng = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
         """Return the rolled batch."""
         count, height, width = size_of(layers_of(sample))
-        applied, across = self.draws.bernoulli(self.p, count), self.draws.bernoulli(0.5, count)
-        fraction = (2 * self.draws.uniform(count) - 1) * self.max_shift * applied
+        applied, across = self.rng.bernoulli(self.p, count), self.rng.bernoulli(0.5, count)
+        fraction = (2 * self.rng.uniform(count) - 1) * self.max_shift * applied
         down = (fraction * height).round().long().where(~across, 0)
         return roll(sample, torch.stack([down, (fraction * width).round().long().where(across, 0)], dim=1))
 
 
-def _partners(draws: RandomStream, count: int) -> Tensor:
+def _partners(rng: RandomStream, count: int) -> Tensor:
     """Return a random permutation of the samples."""
-    return draws.uniform(count).argsort()
+    return rng.uniform(count).argsort()
 
 
 def _require_positive(alpha: float) -> None:

@@ -25,13 +25,13 @@ class DropBands(nn.Module):
     p
         Probability of dropping a band.
     min_bands
-        Least number of bands that each sample keeps.
+        Minimum number of bands that remain in each sample.
     fill
         Value of a dropped band; 0 is the mean of a normalized image. The valid mask is unchanged.
     image
         Name of the layer.
     seed
-        Seed of this transform; torch's global generator by default, see `RandomStream`.
+        Seed of this transform; by default torch's global generator is used. See `RandomStream`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class DropBands(nn.Module):
         _require_fraction("p", p)
         self.p, self.min_bands, self.fill = p, min_bands, fill
         self.image = image
-        self.draws = RandomStream(seed)
+        self.rng = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
         """Return the batch with random bands dropped."""
@@ -50,9 +50,9 @@ class DropBands(nn.Module):
         if self.min_bands > bands:
             msg = f"Cannot keep {self.min_bands} bands of {self.image!r}: it has {bands}."
             raise InputError(msg, remedy="Pass a smaller {min_bands}.")
-        drawn = self.draws.uniform(len(values), bands)
-        rank = drawn.argsort(dim=1, descending=True).argsort(dim=1)
-        dropped = same_device((drawn < self.p) & (rank >= self.min_bands), values)
+        numbers = self.rng.uniform(len(values), bands)
+        rank = numbers.argsort(dim=1, descending=True).argsort(dim=1)
+        dropped = same_device((numbers < self.p) & (rank >= self.min_bands), values)
         shape = (len(values), *[1] * (values.ndim - 4), bands, 1, 1)
         return {**sample, self.image: values.masked_fill(dropped.reshape(shape), self.fill)}
 
@@ -136,7 +136,7 @@ class Clouds(nn.Module):
     image
         Name of the layer.
     seed
-        Seed of this transform; torch's global generator by default, see `RandomStream`.
+        Seed of this transform; by default torch's global generator is used. See `RandomStream`.
     """
 
     def __init__(
@@ -161,15 +161,15 @@ class Clouds(nn.Module):
         self.p, self.coverage, self.size, self.softness = p, coverage, size, softness
         self.brightness, self.invalid = brightness, invalid
         self.image = image
-        self.draws = RandomStream(seed)
+        self.rng = RandomStream(seed)
 
     def forward(self, sample: Sample) -> Sample:
         """Return the batch with clouds."""
         values, valid = image_of(sample, self.image), valid_of(sample, self.image)
         count, steps = len(values), values.shape[1] if values.ndim == 5 else 1
-        cloudy = self.draws.bernoulli(self.p, count).repeat_interleave(steps)
+        cloudy = self.rng.bernoulli(self.p, count).repeat_interleave(steps)
         low, high = self.coverage
-        coverage = low + (high - low) * self.draws.uniform(count * steps)
+        coverage = low + (high - low) * self.rng.uniform(count * steps)
         opacity = cloud_opacity(self._noise(count * steps, values), coverage, self.softness)
         opacity = (opacity * cloudy.to(opacity)[:, None, None]).reshape(*values.shape[:-3], *values.shape[-2:])
         occluded = {**sample, self.image: occlude(values, opacity, self._brightness(values, valid))}
@@ -181,7 +181,7 @@ class Clouds(nn.Module):
         total = torch.zeros(count, *size, dtype=like.dtype, device=like.device)
         for octave in range(_OCTAVES):
             cells = min(round(2**octave / self.size) + 1, max(size))
-            coarse = self.draws.normal(count, 1, cells, cells).to(like)
+            coarse = self.rng.normal(count, 1, cells, cells).to(like)
             fine = F.interpolate(coarse, size=size, mode="bicubic", align_corners=True)
             total += fine[:, 0] / 2**octave
         return total

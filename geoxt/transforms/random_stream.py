@@ -18,12 +18,12 @@ class RandomStream:
     Parameters
     ----------
     seed
-        Seed of a generator of its own: two transforms with one seed draw the same numbers. By default torch's global
-        generator is used, which `torch.manual_seed` seeds.
+        Seed of the generator of this transform: transforms with equal seeds draw equal numbers. By default torch's
+        global generator, which `torch.manual_seed` seeds.
 
     Notes
     -----
-    In loader workers the seed is added to the worker's seed, which torch draws anew each epoch. Call
+    In loader workers the seed is added to the worker's seed, which torch draws for each epoch. Call
     `torch.manual_seed` as well for repeatable runs with workers.
     """
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from geoxt.errors import InputError
 from geoxt.transforms.batch import VALID, Sample, expand_bands, is_labels, layers_of, valid_of
 
-ENOUGH = 0.5
-"""Least sum of the weights of valid neighbours for a valid result, as in `geoxt.pixels.resample`."""
+MIN_WEIGHT = 0.5
+"""Minimum sum of the weights of valid neighbours for a valid result, as in `geoxt.pixels.resample`."""
 
 
 def bilinear(values: Tensor, valid: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ def bilinear(values: Tensor, valid: Tensor, coordinates: Tensor) -> tuple[Tensor
     sums, weights = (F.grid_sample(image, points, mode="bilinear", align_corners=False) for image in (filled, mask))
     new = coordinates.shape[1:3]
     sums, weights = sums.reshape(*values.shape[:-2], *new), weights.reshape(*valid.shape[:-2], *new)
-    new_valid = weights >= ENOUGH
+    new_valid = weights >= MIN_WEIGHT
     mean = sums.div_(expand_bands(weights, values)).masked_fill_(~expand_bands(new_valid, values), 0)
     return mean, new_valid
 
@@ -63,9 +63,9 @@ def nearest(values: Tensor, coordinates: Tensor) -> Tensor:
     index = (row.clamp(0, height - 1).nan_to_num(0) * width + col.clamp(0, width - 1).nan_to_num(0)).long()
     flat = values.reshape(len(values), -1, height * width)
     new = coordinates.shape[1:3]
-    taken = flat.gather(2, index.reshape(len(values), 1, -1).expand(-1, flat.shape[1], -1))
+    gathered = flat.gather(2, index.reshape(len(values), 1, -1).expand(-1, flat.shape[1], -1))
     missing = ~inside.reshape(len(values), 1, -1)
-    return taken.masked_fill(missing, 0).reshape(*values.shape[:-2], *new)
+    return gathered.masked_fill(missing, 0).reshape(*values.shape[:-2], *new)
 
 
 def resample(sample: Sample, coordinates: Tensor, *, ignore: int | None = None) -> Sample:

@@ -44,7 +44,7 @@ class Recipe:
     tta
         Whether to average test outputs over the eight flips and rotations of an image (test-time augmentation).
     monitor
-        Validation score that selects the best epoch; by default the task's own, such as `val/miou`.
+        Validation score that selects the best epoch; by default that of the task, such as `val/miou`.
     """
 
     lr: float = 2e-3

@@ -71,7 +71,7 @@ class TrainingConfig:
         Kind of task (`segmentation`, `detection`, …), or method of self-supervised learning (`byol`, `simclr`, …); by
         default the task of the dataset, else `segmentation`.
     model
-        Architecture in `geoxt.models`; by default the task's own.
+        Architecture in `geoxt.models`; by default that of the task.
     model_options
         Further arguments of the architecture.
     weights

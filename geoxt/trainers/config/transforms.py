@@ -110,7 +110,7 @@ def _is_integer(values: Tensor) -> bool:
 
 def rng_states(transform: Any) -> list[Tensor | None]:
     """Return the states of a transform's random number generators, for a checkpoint."""
-    return [draws.state for draws in _draws(transform)]
+    return [stream.state for stream in _random_streams(transform)]
 
 
 def restore_rng(transform: Any, states: Sequence[Tensor | None]) -> None:
@@ -121,28 +121,28 @@ def restore_rng(transform: Any, states: Sequence[Tensor | None]) -> None:
     InputError
         If the transform has another number of generators.
     """
-    draws = list(_draws(transform))
-    if len(draws) != len(states):
-        msg = f"Cannot resume: the checkpoint has {len(states)} random transforms, and {len(draws)} are requested."
+    streams = list(_random_streams(transform))
+    if len(streams) != len(states):
+        msg = f"Cannot resume: the checkpoint has {len(states)} random transforms, and {len(streams)} are requested."
         raise InputError(msg, remedy="Pass the same {transforms}. Or pass another folder.", argument="transforms")
-    for generator, state in zip(draws, states, strict=True):
+    for generator, state in zip(streams, states, strict=True):
         generator.state = state
 
 
 def reseed(transform: Any, rank: int) -> None:
     """Seed a transform's seeded random number generators for the process of a rank."""
-    for draws in _draws(transform):
-        if draws.seed is not None:
-            seed = int(np.random.default_rng([draws.seed, rank]).integers(2**63))
-            draws.state = torch.Generator().manual_seed(seed).get_state()
+    for stream in _random_streams(transform):
+        if stream.seed is not None:
+            seed = int(np.random.default_rng([stream.seed, rank]).integers(2**63))
+            stream.state = torch.Generator().manual_seed(seed).get_state()
 
 
-def _draws(transform: Any) -> Iterator[RandomStream]:
+def _random_streams(transform: Any) -> Iterator[RandomStream]:
     """Yield the random number generators of a transform's modules, in order."""
     for module in transform.modules() if isinstance(transform, nn.Module) else ():
-        draws = getattr(module, "draws", None)
-        if isinstance(draws, RandomStream):
-            yield draws
+        stream = getattr(module, "rng", None)
+        if isinstance(stream, RandomStream):
+            yield stream
 
 
 def _create(description: SomeTransform, default: Mapping[str, Any]) -> nn.Module:

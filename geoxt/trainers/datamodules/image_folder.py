@@ -186,7 +186,7 @@ class ImageFolderDataModule(SampleDataModule):
         Folder or zip file with a folder of images per class; see `read_image_folder`.
     sizes
         Heights and widths in pixels to which training images are resized, in turn over the epochs (progressive
-        resizing: small images train faster); by default their own.
+        resizing: small images train faster); by default they are not resized.
     epochs
         Number of epochs over which `sizes` are spread.
     eval_size

@@ -140,7 +140,7 @@ class WindowDataModule(ResumableDataModule):
         Parameters
         ----------
         model
-            Architecture in `geoxt.models`; by default the task's own, such as "unet" or "fc_siam_diff".
+            Architecture in `geoxt.models`; by default that of the task, such as "unet" or "fc_siam_diff".
         task
             Kind of task.
         legend
