@@ -270,7 +270,7 @@ class Task(pl.LightningModule):
             return None
         if name is not None and name not in losses:
             msg = f"Cannot train {self.card.task} with loss={name!r}."
-            remedy = f"Pass {{loss}}, one of {', '.join(losses)}." if losses else "Pass {loss:None}: the model computes its loss."
+            remedy = f"Pass {{loss}}, one of {', '.join(losses)}." if losses else "Leave {loss} out."
             raise InputError(msg, remedy=remedy, value=name, argument="loss")
         return losses[name or next(iter(losses))]
 
