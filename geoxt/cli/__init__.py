@@ -57,6 +57,7 @@ COMMANDS = {
 }
 """One-line description of each command, by group."""
 PRINTED = {
+    "predict": ("geoxt.cli.predict", "predict_command"),
     "sample": ("geoxt.cli.map_commands", "sample_command"),
     "assess": ("geoxt.cli.map_commands", "assess_command"),
     "polygonize": ("geoxt.cli.map_commands", "polygonize_command"),
@@ -86,7 +87,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "probe": _probe,
         "export": _export,
         "score": _score,
-        "predict": _predict,
         "datasets": _datasets,
         "bench": _bench,
         "cache": _cache,
@@ -239,48 +239,15 @@ def _progress() -> str:
     return "bar" if sys.stderr.isatty() else "lines"
 
 
-def _predict(args: argparse.Namespace) -> None:
-    command = _module("geoxt.cli.predict")
-    job = command.Job(
-        images=tuple(args.images),
-        model=args.model,
-        out=args.out,
-        output=args.output,
-        members=tuple(args.members),
-        num_mc_samples=args.num_mc_samples,
-        tta=args.tta,
-        seed=args.seed,
-        bands=command.parse_bands(args.bands) if args.bands else None,
-        product=args.product,
-        crs=args.crs,
-        options={"size": args.size, "overlap": args.overlap, "blend": args.blend, "batch_size": args.batch_size},
-        device=_device_options(args),
-        score_threshold=args.score_threshold,
-        class_agnostic=args.class_agnostic,
-        tiles=args.tiles,
-        tiling={name: getattr(args, name) for name in ("tile_crs", "part", "num_workers", "retries")},
-        dry_run=args.dry_run,
-        rate=args.rate,
-        resume=not args.no_resume,
-    )
-    print(command.run(job))
+def _fields(args: argparse.Namespace, job: Any) -> dict[str, Any]:
+    """Return the arguments that are fields of a dataclass."""
+    return {name: value for name, value in vars(args).items() if name in job.__dataclass_fields__}
 
 
 def _demo(args: argparse.Namespace) -> None:
     demo = _module("geoxt.cli.demo")
     job = demo.Demo(
-        out=args.out,
-        seed=args.seed,
-        image=tuple(args.image) if args.image else None,
-        labels=args.labels,
-        product=args.product,
-        crs=args.crs,
-        classes=args.classes,
-        epochs=args.epochs,
-        model=args.model,
-        block=args.block,
-        size=args.size,
-        progress=_progress(),
+        **_fields(args, demo.Demo) | {"image": tuple(args.image) if args.image else None, "progress": _progress()}
     )
     report = demo.run(job, log=lambda line: print(line, flush=True))
     print()
@@ -298,9 +265,8 @@ def _cache(args: argparse.Namespace) -> None:
 
 def _bench(args: argparse.Namespace) -> None:
     bench = _module("geoxt.cli.bench")
-    options = {name: value for name, value in vars(args).items() if name in bench.Bench.__dataclass_fields__}
-    options |= {"image": tuple(args.image), "num_workers": tuple(args.num_workers) if args.num_workers else None}
-    job = bench.Bench(**options)
+    options = {"image": tuple(args.image), "num_workers": tuple(args.num_workers) if args.num_workers else None}
+    job = bench.Bench(**_fields(args, bench.Bench) | options)
     print(bench.describe(job, bench.run(job, log=lambda line: print(line, flush=True))))
 
 

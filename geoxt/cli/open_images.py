@@ -66,6 +66,3 @@ def describe_images(args: argparse.Namespace) -> str:
         rows = describe(layer).itertuples()
         notes += [f"{node}:"] * bool(node) + [f"{row.Index:<12}{row.value}\n{'':<14}{row.reason}" for row in rows]
     return "\n".join(notes)
-
-
-__all__ = ["describe_images", "open_images"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,59 +29,11 @@ from geoxt.writers.zarr import to_zarr
 
 RASTERS = {".tif": to_cog, ".tiff": to_cog, ".zarr": to_zarr}
 """Writer of a map by file extension."""
+_TILING = ("tile_crs", "part", "num_workers", "retries")
+"""Options of `geoxt.to_tiles`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Arguments of `geoxt predict`."""
-
-    images: tuple[str, ...]
-    """Raster files or glob patterns: all bands of one image, or for change detection and time series an image per
-    date."""
-    model: str | None = None
-    """Path of the checkpoint; `None` for the first of `members`."""
-    out: str
-    """Path of the output: .tif or .zarr; of a detector .gpkg, .geojson, .fgb or .shp; of plain images .csv, .parquet or
-    a folder."""
-    output: str | None = None
-    """Kind of map; by default that of the model's task."""
-    members: tuple[str, ...] = ()
-    """Paths of the checkpoints of an ensemble."""
-    num_mc_samples: int | None = None
-    """Samples of Monte Carlo dropout."""
-    tta: bool = False
-    """Whether to average over flips and rotations of each tile."""
-    seed: int = 0
-    """Seed of the masks of dropout."""
-    bands: Mapping[str, str] | None = None
-    """Band name of the images by band name of the model."""
-    product: str | None = None
-    """Known product of the images, such as "landsat8"."""
-    crs: str | None = None
-    """CRS of the map, onto which images of several CRSs are resampled."""
-    options: Mapping[str, Any]
-    """`size`, `overlap`, `blend` and `batch_size`; None takes the default."""
-    device: Mapping[str, Any] = field(default_factory=dict)
-    """`device`, `precision` and `compile`, as for `geoxt.predict`."""
-    score_threshold: float | None = None
-    """Minimum confidence of a detection."""
-    class_agnostic: bool = False
-    """Whether to apply non-maximum suppression across classes."""
-    tiles: str | None = None
-    """Side of map tiles, or path of their polygons: `out` is then their folder; `None` writes one file."""
-    tiling: Mapping[str, Any] = field(default_factory=dict)
-    """`tile_crs`, `part`, `num_workers` and `retries`, as for `geoxt.to_tiles`."""
-    dry_run: bool = False
-    """Whether to estimate the map tiles instead of writing them."""
-    rate: float | None = None
-    """Pixels per second of the estimate; measured by default."""
-    resume: bool = True
-    """Whether an interrupted run keeps its finished regions."""
-    progress: bool | None = None
-    """Whether to show a progress bar; by default in a terminal."""
-
-
-def run(job: Job) -> Path | TileEstimate:
+def predict_command(args: argparse.Namespace) -> Path | TileEstimate:
     """Predict, write the map or detections, and return the path; or return an estimate of the map tiles.
 
     Raises
@@ -89,116 +41,108 @@ def run(job: Job) -> Path | TileEstimate:
     GeoxtError
         If an input or the output is invalid.
     """
-    checkpoints = _checkpoints(job)
+    checkpoints = _checkpoints(args)
     if not checkpoints:
         problem = "Cannot predict without a model."
         raise InputError(problem, remedy="Pass {model}. Or pass {members}.", argument="model")
-    _require_tiles(job)
+    _require_tiles(args)
+    parse_bands(args.bands or [])  # raises before the model is read
     network = from_file(checkpoints[0])
-    if job.tiles is not None:
-        return _write_tiles(job, network)
-    if is_plain(job.out) or network.card.kind.target == "instances":
-        _require_one_prediction(job)
-    if is_plain(job.out):
-        return predict_plain(job, network)
-    task = network.card.kind
-    is_detector = task.target == "instances"
-    write = _writer(job.out, is_detector=is_detector)
-    _require_other_path(job)
+    if args.tiles is not None:
+        return _write_tiles(args, network)
+    is_detector = network.card.kind.target == "instances"
+    if is_plain(args.out) or is_detector:
+        _require_one_prediction(args)
+    if is_plain(args.out):
+        return predict_plain(args.images, args.out, network, _options(args))
+    write = _writer(args.out, is_detector=is_detector)
+    _require_other_path(args)
     if write is not to_zarr:
-        require_writable(job.out)
-    layer = _open(job, network.card)
+        require_writable(args.out)
+    layer = _open(args, network.card)
     if is_detector:
-        options = _options(job)
+        options = _options(args)
         options.pop("blend", None)
-        if job.score_threshold is not None:
-            options["score_threshold"] = job.score_threshold
-        detections = detect(layer, network, progress=job.progress, class_agnostic=job.class_agnostic, **options)
-        return to_vector(detections, job.out)
-    return write(_predict(job, network, layer), job.out, resume=job.resume, progress=job.progress)
+        if args.score_threshold is not None:
+            options["score_threshold"] = args.score_threshold
+        return to_vector(detect(layer, network, class_agnostic=args.class_agnostic, **options), args.out)
+    return write(_predict(args, network, layer), args.out, resume=not args.no_resume)
 
 
-def _predict(job: Job, network: Any, layer: xr.DataArray) -> xr.DataArray:
+def _predict(args: argparse.Namespace, network: Any, layer: xr.DataArray) -> xr.DataArray:
     """Return the lazy map of a layer."""
-    output: Any = job.output
-    return predict(
-        layer,
-        network if job.model is not None else None,
-        output=output,
-        members=job.members,
-        num_mc_samples=job.num_mc_samples,
-        tta=job.tta,
-        seed=job.seed,
-        **_options(job),
-    )
+    options = {name: getattr(args, name) for name in ("output", "members", "num_mc_samples", "tta", "seed")}
+    return predict(layer, network if args.model is not None else None, **options, **_options(args))
 
 
-def _options(job: Job) -> dict[str, Any]:
-    return {**{key: value for key, value in job.options.items() if value is not None}, **job.device}
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return tiles, device and precision of the model, without options that are not set."""
+    names = ("size", "overlap", "blend", "batch_size", "device", "precision", "compile")
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
-def _require_tiles(job: Job) -> None:
+def _require_tiles(args: argparse.Namespace) -> None:
     """Raise if options of map tiles are passed without their size."""
-    options = {**job.tiling, "dry_run": job.dry_run or None, "rate": job.rate}
-    for name, value in options.items():
-        if job.tiles is None and value is not None:
+    for name in (*_TILING, "dry_run", "rate"):
+        value = getattr(args, name)
+        if args.tiles is None and value is not None and value is not False:
             problem = f"Cannot apply {name.replace('_', ' ')} to a map in one file."
             raise InputError(problem, remedy="Pass {tiles}.", value=value, argument=name)
 
 
-def _write_tiles(job: Job, network: Any) -> Path | TileEstimate:
+def _write_tiles(args: argparse.Namespace, network: Any) -> Path | TileEstimate:
     """Write a folder of map tiles and return its path, or return their estimate."""
     if network.card.kind.target == "instances":
         msg = "Cannot write detections as map tiles."
         raise InputError(msg, remedy="Leave {tiles} out, and pass {out:detections.gpkg}.")
-    prediction = _predict(job, network, _open(job, network.card))
-    tiles: Any = job.tiles
-    options = {name: value for name, value in job.tiling.items() if value is not None}
+    prediction = _predict(args, network, _open(args, network.card))
+    tiles: Any = args.tiles
+    options = {name: value for name in _TILING if (value := getattr(args, name)) is not None}
     with suppress(ValueError):
         tiles = float(tiles)
         tiles = int(tiles) if tiles.is_integer() else tiles
-    if job.dry_run:
-        return estimate_tiles(prediction, tiles=tiles, tile_crs=options.get("tile_crs"), rate=job.rate)
-    to_tiles(prediction, job.out, tiles=tiles, model=job.model, progress=job.progress, **options)
-    return Path(job.out)
+    if args.dry_run:
+        return estimate_tiles(prediction, tiles=tiles, tile_crs=args.tile_crs, rate=args.rate)
+    to_tiles(prediction, args.out, tiles=tiles, model=args.model, **options)
+    return Path(args.out)
 
 
-def _checkpoints(job: Job) -> list[str]:
-    return [path for path in (job.model, *job.members) if path is not None]
+def _checkpoints(args: argparse.Namespace) -> list[str]:
+    return [path for path in (args.model, *args.members) if path is not None]
 
 
-def _require_one_prediction(job: Job) -> None:
+def _require_one_prediction(args: argparse.Namespace) -> None:
     """Raise if several predictions are to be averaged to an output other than a map."""
     for name in ("members", "num_mc_samples", "tta"):
-        if getattr(job, name):
+        if getattr(args, name):
             problem = "Cannot average predictions of objects or of images without georeference."
-            raise InputError(problem, remedy="Pass {model} only.", value=getattr(job, name), argument=name)
+            raise InputError(problem, remedy="Pass {model} only.", value=getattr(args, name), argument=name)
 
 
-def _require_other_path(job: Job) -> None:
+def _require_other_path(args: argparse.Namespace) -> None:
     """Raise if the output is one of the inputs."""
-    out = Path(job.out).resolve()
-    for path in (*expand_paths(list(job.images), folders=True), *_checkpoints(job)):
+    out = Path(args.out).resolve()
+    for path in (*expand_paths(list(args.images), folders=True), *_checkpoints(args)):
         if Path(path).resolve() == out:
-            msg = f"Cannot write {job.out!r}: the map is made from this file."
-            raise OutputError(msg, remedy="Pass another {out}.", value=job.out)
+            msg = f"Cannot write {args.out!r}: the map is made from this file."
+            raise OutputError(msg, remedy="Pass another {out}.", value=args.out)
 
 
-def _open(job: Job, card: Card) -> xr.DataArray:
+def _open(args: argparse.Namespace, card: Card) -> xr.DataArray:
     """Open the images, with the model's bands in its order."""
 
     def choose(layer: xr.DataArray, title: str) -> xr.DataArray:
         remedy = "Pass images with them. Or pass {product}, if the files are of a known one, or {bands} MODEL=IMAGE."
-        selected = select_bands(layer, card, job.bands, title=title, remedy=remedy)
+        selected = select_bands(layer, card, parse_bands(args.bands or []), title=title, remedy=remedy)
         return selected.assign_coords(band=list(card.bands)) if "band" in selected.dims else selected
 
-    options: dict[str, Any] = {"product": job.product, "crs": job.crs}
+    options: dict[str, Any] = {"product": args.product, "crs": args.crs}
     if card.kind.takes_series:
-        require_dates(card.task, job.images)
+        require_dates(card.task, args.images)
     with replaced_remedy(f"Pass images {FILES}.", flags=("bands", "product", "crs")):
         if card.kind.takes_series:
-            return open_dates(job.images, choose, **options)
-        return choose(open_images(job.images, **options), "the layer")
+            return open_dates(args.images, choose, **options)
+        return choose(open_images(args.images, **options), "the layer")
 
 
 def parse_bands(pairs: list[str]) -> dict[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,34 +33,25 @@ TABLES: Mapping[str, Callable[[pd.DataFrame, Path], Any]] = {
 """Writer of a table by file extension."""
 
 
-class PlainJob(Protocol):
-    """The arguments of `geoxt predict` that apply to images without georeference."""
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """Image files, patterns or folders."""
-
-    @property
-    def out(self) -> str:
-        """Path of a table, or folder of masks."""
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """`size`, `overlap`, `blend` and `batch_size`; None takes the default."""
-
-    @property
-    def device(self) -> Mapping[str, Any]:
-        """`device`, `precision` and `compile`."""
-
-
 def is_plain(out: str) -> bool:
     """Return whether an output path is a table or a folder."""
     suffix = Path(out).suffix.lower()
     return suffix in TABLES or suffix == "" or (Path(out).is_dir() and suffix != ".zarr")
 
 
-def predict_plain(job: PlainJob, network: Network) -> Path:
+def predict_plain(images: Sequence[str], path: str, network: Network, options: Mapping[str, Any]) -> Path:
     """Write the classes or masks of images, and return the path of the table or folder.
+
+    Parameters
+    ----------
+    images
+        Image files, patterns or folders.
+    path
+        Path of a table, or folder of masks.
+    network
+        Network of the model.
+    options
+        Size, overlap and number of tiles per batch, device and precision, as for `geoxt.predict`.
 
     Raises
     ------
@@ -69,16 +60,16 @@ def predict_plain(job: PlainJob, network: Network) -> Path:
     OutputError
         If the output cannot be written, or would replace an image.
     """
-    options = {key: value for key, value in job.options.items() if value is not None}
-    out, files = Path(job.out), image_files(job.images)
+    out, files = Path(path), image_files(images)
     write = TABLES.get(out.suffix.lower())
     if write is None:
-        return _write_masks(out, files, network, {k: v for k, v in options.items() if k != "blend"} | {**job.device})
+        return _write_masks(out, files, network, {k: v for k, v in options.items() if k != "blend"})
     if network.card.task == "segmentation":
-        msg = f"Cannot write masks to {job.out!r}: it is a table."
-        raise InputError(msg, remedy="Pass {out}, a folder.", value=job.out, argument="out")
+        msg = f"Cannot write masks to {path!r}: it is a table."
+        raise InputError(msg, remedy="Pass {out}, a folder.", value=path, argument="out")
     require_writable(out)
-    table = classify_images(files, network, batch_size=options.get("batch_size", 64), **job.device)
+    names = ("batch_size", "device", "precision", "compile")
+    table = classify_images(files, network, **{name: options[name] for name in names if name in options})
     with atomic_write(out) as temporary:
         write(table, temporary)
     return out

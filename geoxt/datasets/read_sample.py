@@ -211,19 +211,18 @@ class Reader:
 
     def has_row(self, key: str, asset: Asset, entry: Entry) -> bool:
         """Return whether a table has a row of a sample."""
+        return self._find_row(key, asset, entry) is not None
+
+    def _find_row(self, key: str, asset: Asset, entry: Entry) -> Any:
+        """Return the row of a sample in a table or COCO file; `None` if it is missing."""
         if key not in self.tables:
             self.tables[key] = self._table(asset)
-        table = self.tables[key]
-        names = table.get((), ())
-        return bool(names) and tuple(entry.fields.get(name) for name in names) in table
+        names = self.tables[key].get((), ())
+        return self.tables[key].get(tuple(entry.fields.get(name) for name in names)) if names else None
 
     def row(self, key: str, asset: Asset, entry: Entry) -> Any:
         """Return the row of a sample in a table or COCO file; `None` if an optional row is missing."""
-        if key not in self.tables:
-            self.tables[key] = self._table(asset)
-        table = self.tables[key]
-        names = table.get((), ())
-        row = table.get(tuple(entry.fields.get(name) for name in names)) if names else None
+        row = self._find_row(key, asset, entry)
         if row is None and not asset.optional:
             kind = "image" if isinstance(asset, Boxes) else "row"
             msg = f"Cannot find {name_of(entry.fields)} in {asset.path!r} below {str(self.root)!r}: "

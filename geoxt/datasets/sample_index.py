@@ -159,6 +159,3 @@ def missing_files_error(spec: Spec, root: Path, problems: Sequence[str]) -> Read
         f"Cannot open {spec.name!r} in {str(root)!r}: {len(problems)} samples lack files: {listed}.",
         remedy="Fetch it again. Or pass {missing:'skip'} to leave these samples out.",
     )
-
-
-__all__ = ["Entry", "Missing", "build", "missing_files_error", "name_of"]

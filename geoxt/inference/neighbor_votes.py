@@ -118,6 +118,3 @@ class NeighborVotes:
             last = flat[starts + position]
             flat[starts + position] = np.inf
         return nearest, scores.min(axis=1) - last
-
-
-__all__ = ["NeighborVotes"]

@@ -159,15 +159,18 @@ class Runner:
         return result
 
     def _run(self, images: Array, valid: Mask) -> Tensor:
-        device = open_device(self.options.resolved()[0])
-        on_device = [torch.from_numpy(array).to(device.torch_device) for array in (images, valid)]
+        device, on_device = self._copy(images, valid)
         return self.on(device)(*on_device)
+
+    def _copy(self, *arrays: Array) -> tuple[Device, list[Tensor]]:
+        """Return the first device, and copies of arrays on it."""
+        device = open_device(self.options.resolved()[0])
+        return device, [torch.from_numpy(array).to(device.torch_device) for array in arrays]
 
     def objects(self, images: Array, valid: Mask) -> Any:
         """Return the output of a detector, on its device, for images (N, C, H, W) and their valid masks (N, H, W)."""
         self.scale_check(images, valid)
-        device = open_device(self.options.resolved()[0])
-        on_device = [torch.from_numpy(array).to(device.torch_device) for array in (images, valid)]
+        device, on_device = self._copy(images, valid)
         return self.on(device, detects=True).objects(*on_device)
 
     def detect(self, images: Tensor, valid: Tensor) -> Any:

@@ -211,6 +211,13 @@ V1 = Spec(
     },
 )
 _TILE = r"S2[AB]_MSIL2A_\d{8}T\d{6}_N9999_R\d{3}_T\d{2}[A-Z]{3}"
+_V2_PARTS = {
+    "S1.tar.gzaa": "073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69",
+    "S1.tar.gzab": "0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c",
+    "S2.tar.gzaa": "a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3",
+    "S2.tar.gzab": "e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2",
+}
+"""SHA-256 of each part of an archive."""
 
 V2 = replace(
     V1,
@@ -224,33 +231,15 @@ V2 = replace(
         ),
     ),
     archives=(
-        Archive(
-            file="BigEarthNet-S1.tar.gzaa",
-            url=f"{_V2_URL}/BigEarthNet-S1.tar.gzaa",
-            sha256="073255325113a90cc03a68b81adeea66e27c2ad6ad986f5926935c5639386a69",
-            members=("BigEarthNet-S1/",),
-            part_of="BigEarthNet-S1.tar.gz",
-        ),
-        Archive(
-            file="BigEarthNet-S1.tar.gzab",
-            url=f"{_V2_URL}/BigEarthNet-S1.tar.gzab",
-            sha256="0b5a53fec6cd77bb7375b46370b6608bbee10d65a20bb0d26dd89765b4bf951c",
-            members=("BigEarthNet-S1/",),
-            part_of="BigEarthNet-S1.tar.gz",
-        ),
-        Archive(
-            file="BigEarthNet-S2.tar.gzaa",
-            url=f"{_V2_URL}/BigEarthNet-S2.tar.gzaa",
-            sha256="a44e4c9d8dde1affd7107640dd0070b811ca848205363f8dd8f75bebccea0ed3",
-            members=("BigEarthNet-S2/",),
-            part_of="BigEarthNet-S2.tar.gz",
-        ),
-        Archive(
-            file="BigEarthNet-S2.tar.gzab",
-            url=f"{_V2_URL}/BigEarthNet-S2.tar.gzab",
-            sha256="e0bfe57038e07ff09add42e5bff108d221da10a6e45533fd2eb4ac05e6d90dc2",
-            members=("BigEarthNet-S2/",),
-            part_of="BigEarthNet-S2.tar.gz",
+        *(
+            Archive(
+                file=f"BigEarthNet-{part}",
+                url=f"{_V2_URL}/BigEarthNet-{part}",
+                sha256=sha256,
+                members=(f"BigEarthNet-{part[:2]}/",),
+                part_of=f"BigEarthNet-{part[:2]}.tar.gz",
+            )
+            for part, sha256 in _V2_PARTS.items()
         ),
         Archive(
             file="metadata.parquet",

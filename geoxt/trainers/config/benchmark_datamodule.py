@@ -225,6 +225,3 @@ def _default_splits(spec: datasets.Spec) -> dict[str, str | list[str]]:
         raise InputError(msg, remedy=remedy, argument="splits")
     key = TASKS[spec.task].key
     return {part: split for part, split in splits.items() if has_labels(spec, part, key)}
-
-
-__all__ = ["BenchmarkDataModule", "default_task", "has_labels", "import_spec"]

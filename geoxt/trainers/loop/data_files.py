@@ -142,6 +142,3 @@ def _array_hash(values: Any) -> str:
 def _evenly_spaced(values: Sequence[_T]) -> Iterator[_T]:
     count = min(len(values), _MAX_FILES)
     return (values[index * len(values) // count] for index in range(count))
-
-
-__all__ = ["FILES", "file_versions", "layer_files", "require_same_files", "write_files"]

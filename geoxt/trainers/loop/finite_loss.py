@@ -127,21 +127,26 @@ def require_finite(loss: Tensor, stage: str, *, labels: int | None = None) -> No
         raise InputError(msg, remedy=_REMEDY, value=float(loss))
 
 
-def _has_labels(module: Any, batch: Any) -> bool:
-    """Return whether a batch has a labelled pixel or sample, or its model learns without labels."""
+def _target(module: Any, batch: Any) -> Tensor | None:
+    """Return the target of a batch; `None` for detectors and self-supervised learning."""
     supervision = getattr(module, "supervision", None)
     if supervision is None or supervision.target is None:
-        return True
-    target = module.target(batch)
-    return bool((~target.isnan() if target.is_floating_point() else target != IGNORE).any())
+        return None
+    target: Tensor = module.target(batch)
+    return target
+
+
+def _has_labels(module: Any, batch: Any) -> bool:
+    """Return whether a batch has a labelled pixel or sample, or its model learns without labels."""
+    target = _target(module, batch)
+    return target is None or bool((~target.isnan() if target.is_floating_point() else target != IGNORE).any())
 
 
 def _labels(module: Any, batch: Any) -> str:
     """Return the classes of a batch, or the range of its values, as the end of a sentence; empty if it has none."""
-    supervision = getattr(module, "supervision", None)
-    if supervision is None or supervision.target is None:
+    target = _target(module, batch)
+    if target is None:
         return ""
-    target = module.target(batch)
     if not module.kind.is_categorical or target.is_floating_point():
         labeled = target[~target.isnan()]
         return f"; its labels are from {float(labeled.min()):g} to {float(labeled.max()):g}" if len(labeled) else ""
