@@ -1,4 +1,4 @@
-"""The output folder of `geoxt demo`: all files of a run, or those of an earlier run."""
+"""Output folder of `geoxt demo`, whose files are replaced together at the end of a run."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from geoxt.retry import RetryPolicy, is_transient, retry_after
 BLOCK = 1 << 20
 """Bytes per read."""
 POLICY = RetryPolicy(retries=4)
-"""Retries in a row that bring no new bytes."""
+"""Retries, counted since bytes were last received."""
 TIMEOUT = 60
 """Seconds without an answer."""
 Progress = Callable[[int], None]

@@ -97,7 +97,7 @@ class Part:
         return all(fields[name] in values for name, values in self.where.items() if name in fields)
 
     def _overlaps(self, asset: Asset, prefix: str) -> Iterator[dict[str, str]]:
-        """Yield the choices, as text by field, in paths of an asset that begin with a prefix."""
+        """Yield the field values, as text by field, of paths of an asset that begin with a prefix."""
         required: dict[str, Sequence[Value]] = {**self.where, **({"split": self._split_texts()} if self.splits else {})}
         if any(name in required and not set(values) & set(required[name]) for name, values in asset.where.items()):
             return

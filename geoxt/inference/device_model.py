@@ -114,7 +114,7 @@ class DeviceModel:
             raise InputError(msg, remedy="Pass {compile:False}.", value=True, argument="compile") from error
 
     def halve(self, size: int, shape: tuple[int, ...]) -> None:
-        """Halve the batches after `size` tiles of a shape (height, width) did not fit in the memory of the device.
+        """Halve the batch size, `size` tiles of a shape (height, width), which exceeded the memory of the device.
 
         Raises
         ------

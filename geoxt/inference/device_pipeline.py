@@ -73,9 +73,9 @@ def borrowed_device(names: Sequence[str]) -> Iterator[str]:
 class _Slot:
     """Buffers of a batch."""
 
-    host: tuple[Tensor, Tensor, Tensor]
+    host: tuple[Tensor, ...]
     """Images (N, …, C, H, W), their valid masks (N, …, H, W) and those of the output (N, h, w), in host memory."""
-    device: tuple[Tensor, Tensor, Tensor]
+    device: tuple[Tensor, ...]
     """The same in the memory of the device."""
     used: Any
     """Event after the last computation on the device buffers."""
@@ -154,10 +154,10 @@ class TilePipeline:
             ((self.batch_size, *steps, rows, cols), torch.bool),
             ((self.batch_size, *self.size), torch.bool),
         )
-        host = [self.device.empty_pinned(*array) for array in arrays]
-        device = [self.device.empty(*array) for array in arrays]
+        host = tuple(self.device.empty_pinned(*array) for array in arrays)
+        device = tuple(self.device.empty(*array) for array in arrays)
         # Their memory may have been used by computations that are still running.
-        return _Slot(host=_three(host), device=_three(device), used=self.device.record())
+        return _Slot(host=host, device=device, used=self.device.record())
 
     def _fill(self, slot: _Slot, tiles: Sequence[Window]) -> tuple[_Slot, Sequence[Window], list[Future[bool]]]:
         """Submit reads of tiles into the host buffers of a slot, once their last copy is complete."""
@@ -212,8 +212,3 @@ class TilePipeline:
             msg = "Cannot predict with this model: none of its outputs for a batch of tiles is finite."
             remedy = "Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata."
             raise InputError(msg, remedy=remedy, argument="model")
-
-
-def _three(tensors: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    first, second, third = tensors
-    return first, second, third

@@ -136,7 +136,7 @@ def _scaling(image: Mapping[str, Any], count: int) -> tuple[tuple[float, ...] | 
 
 
 def _statistics(image: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the scalings by the fields of versions 1.0 to 1.3: one for all bands, or one per band."""
+    """Return the scalings in the fields of MLM 1.0 to 1.3: one for all bands, or one per band."""
     kind, statistics = image.get("norm_type"), image.get("statistics") or ()
     if kind is None:
         return []

@@ -114,10 +114,9 @@ def test_item_is_valid_for_the_package_of_the_extension(task):
     parsed = schema.MLModelProperties.model_validate(item["properties"])
     written = json.loads(parsed.model_dump_json(by_alias=True))
     for field in ("mlm:input", "mlm:output"):
-        for stated, kept in zip(item["properties"][field], written[field], strict=True):
-            assert {name: kept[name] for name in stated if stated[name] is not None} == {
-                name: value for name, value in stated.items() if value is not None
-            }
+        for expected, actual in zip(item["properties"][field], written[field], strict=True):
+            values = {name: value for name, value in expected.items() if value is not None}
+            assert {name: actual[name] for name in values} == values
     item["properties"]["mlm:output"][0]["result"]["data_type"] = "float31"
     with pytest.raises(ValueError, match="data_type"):
         schema.MLModelProperties.model_validate(item["properties"])

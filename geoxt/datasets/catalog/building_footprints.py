@@ -26,6 +26,14 @@ def _tarball(path: str, md5: str, extract_to: str, folder: str = "") -> Archive:
 
 _RIO = "SN1_buildings/{split:train|test}"
 _RIO_FOOTPRINTS = "SN1_buildings/train/geojson/Geo_AOI_1_RIO_img{n:d}.geojson"
+_RIO_ARCHIVES = (
+    ("train", "3band", "train_AOI_1_Rio_3band", "279e334a2120ecac70439ea246174516"),
+    ("train", "8band", "train_AOI_1_Rio_8band", "6440a9eedbd7c4fe9741875135362c8c"),
+    ("train", "geojson", "train_AOI_1_Rio_geojson_buildings", "b6e02fbd727f252ea038abe4f77a77b3"),
+    ("test", "3band", "test_AOI_1_Rio_3band", "18283d78b21c239bc1831f3bf1d2c996"),
+    ("test", "8band", "test_AOI_1_Rio_8band", "732b3a40603b76e80aac84e002e2b3e8"),
+)
+"""Split, folder, name and MD5 of each archive."""
 
 SPACENET1 = Spec(
     name="spacenet1",
@@ -46,35 +54,9 @@ SPACENET1 = Spec(
         "instances": Vector(_RIO_FOOTPRINTS, where=_LABELED, instances=True),
     },
     archives=(
-        _tarball(
-            "SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_3band",
-            "279e334a2120ecac70439ea246174516",
-            "SN1_buildings/train",
-            "3band",
-        ),
-        _tarball(
-            "SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_8band",
-            "6440a9eedbd7c4fe9741875135362c8c",
-            "SN1_buildings/train",
-            "8band",
-        ),
-        _tarball(
-            "SN1_buildings/tarballs/SN1_buildings_train_AOI_1_Rio_geojson_buildings",
-            "b6e02fbd727f252ea038abe4f77a77b3",
-            "SN1_buildings/train",
-            "geojson",
-        ),
-        _tarball(
-            "SN1_buildings/tarballs/SN1_buildings_test_AOI_1_Rio_3band",
-            "18283d78b21c239bc1831f3bf1d2c996",
-            "SN1_buildings/test",
-            "3band",
-        ),
-        _tarball(
-            "SN1_buildings/tarballs/SN1_buildings_test_AOI_1_Rio_8band",
-            "732b3a40603b76e80aac84e002e2b3e8",
-            "SN1_buildings/test",
-            "8band",
+        *(
+            _tarball(f"SN1_buildings/tarballs/SN1_buildings_{name}", md5, f"SN1_buildings/{split}", folder)
+            for split, folder, name, md5 in _RIO_ARCHIVES
         ),
     ),
     splits=FolderSplit(),

@@ -128,7 +128,7 @@ class EncoderDecoder(Network):
         return self
 
     def _bands(self, image: Tensor) -> Tensor:
-        """Return the bands of the image that the encoder takes, in its order."""
+        """Select the bands of the encoder from an image, in the order of the encoder."""
         ordered = self.positions == list(range(len(self.card.bands)))
         return image if ordered else image[..., self.positions, :, :]
 
