@@ -149,23 +149,96 @@ def measure_estimates(draws: int, size: int = 200) -> None:
     shares = (
         np.array([(reference == code).mean() for code in CLASSES.codes]) * size**2 * 0.09
     )  # hectares of 30 m pixels
-    values, inside, inside_area = [], 0, np.zeros(len(shares))
+    values, inside, inside_area, normal = [], 0, np.zeros(len(shares)), np.zeros(len(shares))
     start = time.process_time()
     for seed in range(draws):
         sample = assess.sample_design(layer, 300, min_per_class=5, seed=seed)
         sample["reference"] = [names[code] for code in reference[sample["row"], sample["col"]].tolist()]
         table = assess.estimate(sample)
         values.append(table.overall.value)
-        inside += abs(table.overall.value - accuracy) <= table.overall.ci95
+        inside += table.overall.lower <= accuracy <= table.overall.upper
         order = [table.classes.index(name) for name in CLASSES.names]
-        inside_area += (
-            np.abs(table.area.value[order] / table.area.value.sum() * shares.sum() - shares) <= table.area.ci95[order]
-        )
+        value, lower, upper, ci95 = (getattr(table.area, k)[order] for k in ("value", "lower", "upper", "ci95"))
+        inside_area += (lower <= shares) & (shares <= upper)
+        normal += np.abs(value - shares) <= ci95
     seconds = time.process_time() - start
     say(f"overall accuracy {accuracy:.4f}: {draws:,} samples of 300 pixels, mean estimate {np.mean(values):.4f}")
     say(f"  95 % intervals contain it in {inside / draws:.1%}; CPU {seconds / draws * 1e3:.0f} ms a sample")
-    ranges = f"{inside_area.min() / draws:.1%} to {inside_area.max() / draws:.1%} by class"
-    say(f"  95 % intervals of areas contain them in {inside_area.mean() / draws:.1%}, {ranges}")
+    for title, covered in (("95 % intervals", inside_area), ("1.96 standard errors", normal)):
+        ranges = f"{covered.min() / draws:.1%} to {covered.max() / draws:.1%} by class"
+        say(f"  areas: {title} contain them in {covered.mean() / draws:.1%}, {ranges}")
+
+
+def confusion(fractions: Sequence[float], accuracies: Sequence[float]) -> np.ndarray:
+    """Return the fractions of the pixels mapped as each class by reference class; errors are as frequent as classes."""
+    shares = np.array(fractions)
+    errors = np.where(np.eye(len(shares), dtype=bool), 0, shares)
+    errors *= ((1 - np.array(accuracies)) / errors.sum(1))[:, None]
+    return errors + np.diag(accuracies)
+
+
+def populations() -> dict[str, tuple[np.ndarray, np.ndarray, Sequence[int]]]:
+    """Return known populations: fractions of strata, cells (stratum, map class, reference class), sample sizes."""
+    rare = [0.6, 0.3, 0.06, 0.02, 0.015, 0.005], [0.95, 0.9, 0.8, 0.75, 0.7, 0.85]
+    common, many = ([0.5, 0.3, 0.2], [0.85, 0.8, 0.9]), (FRACTIONS, [0.87] * 12)
+    binary = [0.98, 0.02], [0.995, 0.7]
+    strata = {
+        "12 classes, proportional": (*many, [100, 60, *[14] * 10]),
+        "12 classes, equal": (*many, [50] * 12),
+        "rare classes, proportional, at least 30": (*rare, [230, 150, 30, 30, 30, 30]),
+        "rare classes, equal": (*rare, [50] * 6),
+        "rare classes, Neyman, at least 30": (*rare, [249, 206, 55, 30, 30, 30]),
+        "3 classes, 60 pixels": (*common, [30, 18, 12]),
+        "change of 2 % of the area": (*binary, [225, 75]),
+    }
+    result = {}
+    for title, (fractions, accuracies, sizes) in strata.items():
+        table = confusion(fractions, accuracies)
+        cells = np.eye(len(table))[:, :, None] * table[:, None, :]  # the strata are the classes of the map
+        result[title] = np.array(fractions), cells, sizes
+    fractions, cells, _ = result["rare classes, equal"]
+    result["rare classes, simple"] = np.ones(1), np.tensordot(fractions, cells, 1)[None], [600]
+    mixtures = np.random.default_rng(1).dirichlet(8 * np.array([0.55, 0.35, 0.1]), 4)
+    table = confusion([0.55, 0.35, 0.1], [0.9, 0.85, 0.8])
+    regions = mixtures[:, :, None] * table
+    result["4 regions, proportional"] = np.array([0.4, 0.3, 0.2, 0.1]), regions, [80, 60, 40, 20]
+    result["4 regions, equal"] = np.array([0.4, 0.3, 0.2, 0.1]), regions, [100] * 4
+    return result
+
+
+def measure_coverage(draws: int) -> None:
+    """Print how many intervals of accuracies and areas contain those of known populations."""
+    say(f"coverage of 95 % intervals in {draws:,} samples: mean, range by class (1.96 standard errors: mean, minimum)")
+    start, names = time.process_time(), ("overall", "area", "users", "producers", "f1")
+    collected: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for title, (shares, cells, sizes) in populations().items():
+        rng, table = np.random.default_rng(0), np.tensordot(shares, cells, 1)
+        right, mapped, area = table.diagonal(), table.sum(1), table.sum(0)
+        truths = (right.sum(), area, right / mapped, right / area, 2 * right / (mapped + area))
+        inside: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for _ in range(draws):
+            counts = [rng.multinomial(n, p.ravel()).reshape(p.shape) for n, p in zip(sizes, cells, strict=True)]
+            drawn = assess.estimate_from_counts(np.array(counts), shares)
+            for name, truth in zip(names, truths, strict=True):
+                part = getattr(drawn, name)
+                near = np.abs(part.value - truth) <= part.ci95
+                both = np.atleast_2d(np.stack([(part.lower <= truth) & (truth <= part.upper), near]).astype(float).T)
+                inside[name].append(np.where(np.isnan(np.atleast_1d(part.value))[:, None], np.nan, both))
+        say(f"  {title}: {sum(sizes)} pixels")
+        for name, covered in inside.items():
+            by_class = np.nanmean(covered, 0)
+            collected[name].append(by_class)
+            say(f"    {name:9} {_range(by_class)}")
+    say(f"  all; CPU {(time.process_time() - start) / draws / len(populations()) * 1e3:.1f} ms a sample")
+    for name, parts in collected.items():
+        by_class = np.concatenate(parts)
+        share = ((by_class[:, 0] >= 0.93) & (by_class[:, 0] <= 0.97)).mean()
+        say(f"    {name:9} {_range(by_class)}; {share:.0%} of {len(by_class)} within 93 to 97 %")
+
+
+def _range(by_class: np.ndarray) -> str:
+    mean, low, high = by_class.mean(0), by_class.min(0), by_class.max(0)
+    return f"{mean[0]:.1%}, {low[0]:.1%} to {high[0]:.1%} ({mean[1]:.1%}, {low[1]:.1%})"
 
 
 def measure_conformal(images: Sequence[str], labels: str, *, seeds: int, epochs: int, alpha: float = 0.1) -> None:
@@ -249,6 +322,7 @@ def main() -> None:
         measure_applicability(Path(name), options.applicability, options.training)
         measure_strata(Path(name), options.map)
     measure_estimates(options.draws)
+    measure_coverage(options.draws)
     if options.image and options.labels:
         measure_conformal(options.image, options.labels, seeds=options.seeds, epochs=options.epochs)
     if options.write:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from geoxt.assess.survey import Estimate, Interval, Survey, proportion
+from geoxt.assess.proportion_intervals import Interval, ProportionLimits
+from geoxt.assess.survey import Z95, Estimate, Survey
 from geoxt.errors import AssessmentWarning, InputError
 from geoxt.types import Array, Floats
 
@@ -32,13 +33,13 @@ class AccuracyEstimate:
     counts: Array
     """Number of sampled pixels (map class, reference class)."""
     error_matrix: Estimate
-    """Estimated share of the area (map class, reference class); sums to 1."""
+    """Estimated fraction of the area (map class, reference class), which sums to 1; its intervals are normal."""
     overall: Estimate
-    """Overall accuracy: share of the area that is mapped correctly."""
+    """Overall accuracy: fraction of the area that is mapped correctly."""
     users: Estimate
-    """User's accuracy: share of the area mapped as a class that is of that class (precision)."""
+    """User's accuracy: fraction of the area mapped as a class that is of that class (precision)."""
     producers: Estimate
-    """Producer's accuracy: share of the area of a class that is mapped as that class (recall)."""
+    """Producer's accuracy: fraction of the area of a class that is mapped as that class (recall)."""
     f1: Estimate
     """Harmonic mean of user's and producer's accuracy."""
     area: Estimate
@@ -51,27 +52,36 @@ class AccuracyEstimate:
     """Sampling design and kind of the intervals, with or without finite population correction."""
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a table with a row per class: users, producers, f1 and area, each with `_se` and `_ci95`."""
+        """Return a table with a row per class: users, producers, f1 and area, each with `_se`, `_ci95` and interval.
+
+        The columns of the interval end in `_lower` and `_upper`.
+        """
         columns: dict[str, Any] = {"samples": self.counts.sum(0)}
         for name in ("users", "producers", "f1", "area"):
             estimate: Estimate = getattr(self, name)
             columns |= {name: estimate.value, f"{name}_se": estimate.se, f"{name}_ci95": estimate.ci95}
+            columns |= {f"{name}_lower": estimate.lower, f"{name}_upper": estimate.upper}
         columns["mapped_area"] = self.mapped_area
         return pd.DataFrame(columns, index=pd.Index(self.classes, name="class"))
 
     def __repr__(self) -> str:
-        table = self.to_dataframe()
-        rows = {}
-        for name in ("users", "producers", "f1"):
-            rows[name] = [f"{v:.3f} ± {c:.3f}" for v, c in zip(table[name], table[f"{name}_ci95"], strict=True)]
-        rows["area"] = [f"{v:,.0f} ± {c:,.0f}" for v, c in zip(table["area"], table["area_ci95"], strict=True)]
-        text = pd.DataFrame({"samples": table["samples"], **rows}).to_string()
-        head = f"overall accuracy {self.overall.value:.3f} ± {self.overall.ci95:.3f} (95 %), areas in {self.unit}"
-        return f"{head}\n{text}"
+        columns: dict[str, Any] = {"samples": self.counts.sum(0)}
+        for name, form in (("users", ".3f"), ("producers", ".3f"), ("f1", ".3f"), ("area", ",.0f")):
+            estimate: Estimate = getattr(self, name)
+            ends = zip(estimate.value, estimate.lower, estimate.upper, strict=True)
+            columns[name] = [_with_interval(*numbers, form) for numbers in ends]
+        table = pd.DataFrame(columns, index=pd.Index(self.classes, name="class")).to_string()
+        overall = _with_interval(self.overall.value, self.overall.lower, self.overall.upper, ".3f")
+        return f"overall accuracy {overall}, 95 % intervals; areas in {self.unit}\n{table}"
+
+
+def _with_interval(value: float, lower: float, upper: float, form: str) -> str:
+    known = np.isfinite(lower) and np.isfinite(upper)
+    return f"{value:{form}} ({lower:{form}} to {upper:{form}})" if known else f"{value:{form}}"
 
 
 def estimate_from_counts(
-    counts: Any, stratum_sizes: SomeSizes, *, classes: Sequence[Hashable] | None = None, interval: Interval = "normal"
+    counts: Any, stratum_sizes: SomeSizes, *, classes: Sequence[Hashable] | None = None, interval: Interval = "jeffreys"
 ) -> AccuracyEstimate:
     """Return design-based accuracy and areas from the counts of a stratified random sample.
 
@@ -85,19 +95,21 @@ def estimate_from_counts(
     classes
         Names of the classes; by default the columns of a DataFrame, else 0, 1, 2 ….
     interval
-        Kind of the 95 % intervals `lower` to `upper`: "normal", or "exact" for small counts and for proportions near 0
-        or 1.
+        Kind of the 95 % intervals `lower` to `upper`: "jeffreys" (see Notes), "exact", which are wider and rarely
+        miss, or "normal", which are `value` ± `ci95` and miss rare classes and small counts more often.
 
     Returns
     -------
     AccuracyEstimate
         Error matrix, overall, user's and producer's accuracy, F1, and areas in the unit of `stratum_sizes`, each with
-        `value`, `se` and `ci95` (half width).
+        `value`, `se`, `ci95` (half width, 1.96 standard errors), and the interval `lower` to `upper`.
 
     Raises
     ------
     InputError
         If shapes, names or sizes contradict each other, counts are negative or fractional, or a stratum has no sample.
+    MissingDependency
+        If scipy is not installed, unless intervals are "normal".
 
     Warns
     -----
@@ -111,6 +123,17 @@ def estimate_from_counts(
     >>> table = assess.estimate_from_counts(counts, [200_000, 150_000, 3_200_000, 6_450_000])
     >>> round(float(table.overall.value), 3), round(float(table.overall.ci95), 3)
     (0.947, 0.018)
+    >>> round(float(table.overall.lower), 3), round(float(table.overall.upper), 3)
+    (0.926, 0.963)
+
+    Notes
+    -----
+    `ci95` is 1.96 standard errors, as in the papers. It supposes that the estimate is normally distributed, and that
+    the sample shows the variance of each stratum: a stratum without a sampled pixel of a class adds 0, however large
+    it is. In simulated samples of 60 to 1,000 pixels, of classes of 0.5 to 60 % of the area, `area` ± `ci95` contains
+    the true area in 32 to 96 % of the samples; `lower` to `upper` of "jeffreys" in 90 to 97 %, in 95.0 % on average.
+    They combine the Jeffreys limits of the strata (Zou et al. 2009). Of a class with a few pixels, coverage depends on
+    the proportion, as for all intervals of counts; "exact" intervals are above 95 % instead.
 
     References
     ----------
@@ -118,6 +141,8 @@ def estimate_from_counts(
     https://doi.org/10.1016/j.rse.2014.02.015
     Stehman 2014, Estimating area and map accuracy for stratified random sampling when the strata are different from the
     map classes. https://doi.org/10.1080/01431161.2014.930207
+    Zou, Huang and Zhang 2009, A note on confidence interval estimation for a linear function of binomial proportions.
+    https://doi.org/10.1016/j.csda.2008.09.033
     """
     if classes is None and isinstance(counts, pd.DataFrame):
         classes = list(counts.columns)
@@ -169,7 +194,7 @@ def accuracy_of(
     reference: Array,
     classes: Sequence[Hashable],
     *,
-    interval: Interval = "normal",
+    interval: Interval = "jeffreys",
     areas: Floats | None = None,
     total: float | None = None,
     unit: str = "unit of stratum_sizes",
@@ -193,30 +218,45 @@ def accuracy_of(
     unit
         Unit of areas.
     """
+    if interval not in get_args(Interval):
+        problem = f"Cannot compute {interval!r} intervals."
+        raise InputError(problem, remedy="Pass {interval:'jeffreys'}, 'exact' or 'normal'.", argument="interval")
     count, weight = len(classes), np.ones(len(mapped)) if areas is None else areas / areas.mean()
     of_map, of_reference = np.eye(count)[mapped] * weight[:, None], np.eye(count)[reference] * weight[:, None]
     agree = of_map * np.eye(count)[reference]
     everything = np.broadcast_to(weight[:, None], of_map.shape)
     cells = (of_map[:, :, None] * np.eye(count)[reference][:, None, :]).reshape(len(mapped), -1)
     total = float(survey.sizes.sum()) if total is None else total
-    matrix = proportion(survey, cells, np.broadcast_to(weight[:, None], cells.shape), "normal")
-    overall = proportion(survey, agree.sum(1, keepdims=True), weight[:, None], interval)
-    share = proportion(survey, of_reference, everything, interval)
+    limits = None if interval == "normal" else ProportionLimits.of(survey, mapped, reference, weight, count, interval)
+
+    def ratio(name: str, numerator: Floats, denominator: Floats) -> Estimate:
+        return _proportion(*survey.ratio(numerator, denominator), getattr(limits, name, None))
+
+    matrix = ratio("error_matrix", cells, np.broadcast_to(weight[:, None], cells.shape))
     counts = np.zeros((count, count), np.int64)
     np.add.at(counts, (mapped, reference), 1)
     return AccuracyEstimate(
         classes=tuple(classes),
         counts=counts,
         error_matrix=_mapped(matrix, lambda a: a.reshape(count, count)),
-        overall=_mapped(overall, lambda a: float(a[0])),
-        users=proportion(survey, agree, of_map, interval),
-        producers=proportion(survey, agree, of_reference, interval),
-        f1=proportion(survey, 2 * agree, of_map + of_reference, interval),
-        area=_mapped(share, lambda a: a * total),
+        overall=_mapped(ratio("overall", agree.sum(1, keepdims=True), weight[:, None]), lambda a: float(a[0])),
+        users=ratio("users", agree, of_map),
+        producers=ratio("producers", agree, of_reference),
+        f1=ratio("f1", 2 * agree, of_map + of_reference),
+        area=_mapped(ratio("area", of_reference, everything), lambda a: a * total),
         mapped_area=survey.ratio(of_map, everything)[0] * total,
         unit=unit,
         method=survey.method(interval),
     )
+
+
+def _proportion(value: Floats, se: Floats, limits: tuple[Floats, Floats] | None) -> Estimate:
+    """Return proportions with the ends of their intervals; by default 1.96 standard errors away, within 0 and 1."""
+    half_width = Z95 * se
+    if limits is None:
+        return Estimate(value, se, half_width, np.clip(value - half_width, 0, 1), np.clip(value + half_width, 0, 1))
+    lower, upper = (np.where(np.isnan(se), np.nan, limit) for limit in limits)
+    return Estimate(value, se, half_width, np.minimum(lower, value), np.maximum(upper, value))
 
 
 def _mapped(estimate: Estimate, function: Any) -> Estimate:

@@ -13,7 +13,8 @@ from geoxt.assess.accuracy import AccuracyEstimate, accuracy_of
 from geoxt.assess.continuous import ContinuousEstimate, continuous_estimate
 from geoxt.assess.design import REFERENCE, map_classes
 from geoxt.assess.map_strata import class_codes, legend_of
-from geoxt.assess.survey import Interval, Survey, indices_of
+from geoxt.assess.proportion_intervals import Interval
+from geoxt.assess.survey import Survey, indices_of
 from geoxt.errors import AssessmentWarning, CRSError, InputError, OverlapError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
@@ -31,7 +32,7 @@ def estimate(
     reference: str = REFERENCE,
     unlabeled: str = "raise",
     cluster: str | None = None,
-    interval: Interval = "normal",
+    interval: Interval = "jeffreys",
 ) -> AccuracyEstimate | ContinuousEstimate:
     """Return design-based accuracy and areas of a map from a labelled sample.
 
@@ -51,8 +52,9 @@ def estimate(
     cluster
         Column of the cluster of each pixel, if pixels were drawn in clusters (such as all pixels of a drawn plot).
     interval
-        Kind of the 95 % intervals `lower` to `upper`: "normal", or "exact" for small counts and for proportions near 0
-        or 1.
+        Kind of the 95 % intervals `lower` to `upper` of a class map: "jeffreys", "exact", which are wider and rarely
+        miss, or "normal", which are `value` ± `ci95` and miss rare classes and small counts more often; see
+        `estimate_from_counts`. Those of continuous maps are normal.
 
     Returns
     -------

@@ -187,16 +187,17 @@ def area_section(accuracy: AccuracyEstimate, legend: Legend | None) -> Section:
             name,
             Cell(number(accuracy.mapped_area[k], total)),
             Cell(number(area.value[k], total)),
+            Cell(_between(area.lower[k], area.upper[k], total)),
             Cell(f"± {number(area.ci95[k], total)}" if math.isfinite(area.ci95[k]) else MISSING),
-            Cell(_between(max(area.lower[k], 0.0), area.upper[k], total)),
             Cell(percent(area.value[k] / total)),
         )
         for k, name in enumerate(class_cells(accuracy.classes, legend))
     )
-    columns = ("Class", "Mapped", "Estimated", "± 95 %", "95 % interval", "Of all")
+    columns = ("Class", "Mapped", "Estimated", "95 % interval", "± 1.96 SE", "Of all")
     text = (
         "The mapped area counts the pixels of the map, errors included. The estimated area is that of the class by the "
-        "reference: the area to report."
+        "reference: the area to report, with its interval. 1.96 standard errors (SE), which papers print, are too "
+        "narrow for classes with few reference pixels."
     )
     table = Table(caption=f"Area by class, {accuracy.unit}", columns=columns, rows=rows)
     return Section(title="Area", blocks=(text, table))

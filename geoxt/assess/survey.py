@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from geoxt.errors import InputError, optional_import
+from geoxt.errors import InputError
 from geoxt.types import Array, Floats
 
 Z95 = NormalDist().inv_cdf(0.975)
 """Half width of a 95 % interval of the normal distribution, in standard errors."""
-Interval = Literal["normal", "exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +43,17 @@ class Survey:
     sizes: Floats
     """Size of each stratum, in any unit. Shape (strata,)."""
     fractions: Floats | None = None
-    """Sampled share of the pixels of each stratum, for the finite population correction; `None` for none. (strata,)"""
+    """Sampled fraction of each stratum, for the finite population correction; `None` for none. Shape (strata,)."""
     clusters: Array | None = None
     """Index of the cluster of each sampled pixel, or `None` if pixels were drawn independently. Shape (n,)."""
 
     def method(self, interval: str) -> str:
         """Return the design and the kind of its intervals and standard errors in words."""
-        kind = "simple" if len(self.sizes) == 1 else "stratified"
+        design = "simple" if len(self.sizes) == 1 else "stratified"
+        limits = interval.replace("jeffreys", "Jeffreys")
         units = "pixels" if self.clusters is None else "clusters of pixels"
         correction = "with" if self.fractions is not None else "without"
-        return f"{kind} random sample of {units}; {interval} intervals, {correction} finite population correction"
+        return f"{design} random sample of {units}; {limits} intervals, {correction} finite population correction"
 
     def ratio(self, numerator: Floats, denominator: Floats) -> tuple[Floats, Floats]:
         """Return estimated ratios of two population totals, and their standard errors.
@@ -88,66 +88,22 @@ class Survey:
         """Return the variance of the sum of weighted residuals, summed over strata."""
         strata = self.strata
         fractions = np.zeros(len(self.sizes)) if self.fractions is None else self.fractions
+        pixels = np.ones(len(strata))
         if self.clusters is not None:
             units, index = np.unique(np.stack([strata, self.clusters]), axis=1, return_inverse=True)
             sums = np.zeros((units.shape[1], residual.shape[1]))
             np.add.at(sums, index.ravel(), residual)
-            residual, strata = sums, units[0]
+            residual, strata, pixels = sums, units[0], np.bincount(index.ravel()).astype(float)
         variance = np.zeros(residual.shape[1])
         for stratum in np.unique(strata):
-            part = residual[strata == stratum]
+            part, size = residual[strata == stratum], pixels[strata == stratum, None]
             if fractions[stratum] >= 1:  # every pixel of the stratum was sampled
                 continue
             if len(part) < 2:
                 return np.full(residual.shape[1], np.nan)
-            spread = ((part - part.mean(0)) ** 2).sum(0)
+            spread = ((part - part.sum(0) / size.sum() * size) ** 2).sum(0)  # clusters differ in size
             variance += (1 - fractions[stratum]) * len(part) / (len(part) - 1) * spread
         return variance
-
-
-def proportion(survey: Survey, numerator: Floats, denominator: Floats, interval: Interval) -> Estimate:
-    """Return estimated proportions with intervals within 0 and 1.
-
-    Parameters
-    ----------
-    survey
-        Design of the sample.
-    numerator, denominator
-        Quantities of each sampled pixel, whose totals have the proportion as their ratio. Shape (n, m).
-    interval
-        "normal": 1.96 standard errors on both sides, cut at 0 and 1. "exact": Clopper-Pearson intervals of the
-        effective sample size, which also hold for few samples and for proportions of 0 or 1.
-
-    References
-    ----------
-    Korn and Graubard 1998, Confidence intervals for proportions with small expected number of positive counts estimated
-    from survey data, Survey Methodology 24.
-    """
-    value, se = survey.ratio(numerator, denominator)
-    if interval == "normal":
-        return Estimate(value, se, Z95 * se, np.clip(value - Z95 * se, 0, 1), np.clip(value + Z95 * se, 0, 1))
-    counts = (denominator > 0).sum(0)
-    lower, upper = _clopper_pearson(value, _effective_size(value, se, counts))
-    return Estimate(value, se, Z95 * se, lower, upper)
-
-
-def _effective_size(value: Floats, se: Floats, counts: Array) -> Floats:
-    """Return the size of a simple random sample with the same standard error; the sample size where that is 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        size = 1 + value * (1 - value) / se**2  # the variance of a sample is p (1 - p) / (n - 1)
-    return np.where(np.isfinite(size) & (se > 0), np.minimum(size, counts), counts)
-
-
-def _clopper_pearson(value: Floats, size: Floats) -> tuple[Floats, Floats]:
-    """Return the exact 95 % interval of a binomial proportion."""
-    with optional_import("scipy", "assess", "compute exact intervals"):
-        from scipy.special import betaincinv
-    hits = value * size
-    with np.errstate(invalid="ignore"):
-        lower = np.where(value > 0, betaincinv(np.maximum(hits, 1e-12), size - hits + 1, 0.025), 0.0)
-        upper = np.where(value < 1, betaincinv(hits + 1, np.maximum(size - hits, 1e-12), 0.975), 1.0)
-    missing = np.isnan(value)
-    return np.where(missing, np.nan, lower), np.where(missing, np.nan, upper)
 
 
 def indices_of(values: Sequence[Any] | Array, groups: Sequence[Any], name: str) -> Array:

@@ -215,9 +215,10 @@ def add_assess(commands: Any) -> None:
     sample.add_argument("--cluster", metavar="NAME", help="column of the cluster of each pixel")
     sample.add_argument(
         "--interval",
-        default="normal",
-        choices=["normal", "exact"],
-        help="kind of the intervals; exact for small counts (default: %(default)s)",
+        default="jeffreys",
+        choices=["jeffreys", "exact", "normal"],
+        help="kind of the 95 %% intervals; exact ones are wider, normal ones (1.96 standard errors) too narrow for "
+        "rare classes (default: %(default)s)",
     )
     labels = assess.add_argument_group("raster of labels")
     labels.add_argument(

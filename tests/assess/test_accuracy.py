@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from numpy.testing import assert_allclose
 
 from geoxt import assess
+from geoxt.assess.accuracy import accuracy_of
+from geoxt.assess.survey import Survey
 from geoxt.errors import AssessmentWarning, InputError
 
 LAND_CHANGE = [[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]]
@@ -68,19 +71,128 @@ def test_accuracy_of_a_census_is_exact():
 
 
 @pytest.mark.slow
-def test_intervals_cover_the_population_in_95_of_100_surveys():
-    rng = np.random.default_rng(1)
-    population = np.array([[9_000, 700, 300], [800, 5_000, 200], [100, 400, 1_500]])
-    share, accuracy = population.sum(0) / population.sum(), np.trace(population) / population.sum()
-    producers, users = np.diag(population) / population.sum(0), np.diag(population) / population.sum(1)
-    hits, draws = np.zeros(4), 2_000
-    for _ in range(draws):
-        counts = [rng.multivariate_hypergeometric(row, n) for row, n in zip(population, (200, 150, 150), strict=True)]
-        drawn = assess.estimate_from_counts(np.array(counts), population.sum(1))
-        truths = ((drawn.overall, accuracy), (drawn.area, share * population.sum()))
-        truths += ((drawn.producers, producers), (drawn.users, users))
-        hits += [np.mean(np.abs(estimate.value - truth) <= estimate.ci95) for estimate, truth in truths]
-    assert ((hits / draws > 0.93) & (hits / draws < 0.97)).all(), hits / draws
+@pytest.mark.parametrize(
+    ("fractions", "accuracies", "sizes"),
+    [
+        ([0.5, 0.3, 0.2], [0.85, 0.8, 0.9], [100, 60, 40]),
+        ([0.6, 0.3, 0.06, 0.02, 0.015, 0.005], [0.95, 0.9, 0.8, 0.75, 0.7, 0.85], [50] * 6),
+        ([0.35, 0.2, *[0.045] * 10], [0.87] * 12, [100, 60, *[14] * 10]),
+    ],
+)
+def test_intervals_cover_the_population_in_95_of_100_surveys(fractions, accuracies, sizes):
+    rng, shares = np.random.default_rng(1), np.array(fractions)
+    population = np.array([np.where(np.arange(len(shares)) == k, 0, shares) for k in range(len(shares))])
+    population *= ((1 - np.array(accuracies)) / population.sum(1))[:, None]
+    np.fill_diagonal(population, accuracies)
+    overall, area = shares @ accuracies, shares @ population
+    producers = shares * accuracies / area
+    truths = {"overall": overall, "area": area, "users": accuracies, "producers": producers}
+    hits, normal = {name: [] for name in truths}, []
+    for _ in range(500):
+        counts = np.array([rng.multinomial(n, row) for row, n in zip(population, sizes, strict=True)])
+        drawn = assess.estimate_from_counts(counts, shares)
+        for name, truth in truths.items():
+            estimate = getattr(drawn, name)
+            inside = (estimate.lower <= truth) & (truth <= estimate.upper)
+            hits[name].append(np.where(np.isfinite(estimate.value), inside, np.nan))
+        normal.append(np.abs(drawn.area.value - area) <= drawn.area.ci95)
+    for name, inside in hits.items():  # by class the coverage of counts depends on the proportion
+        assert 0.93 < np.nanmean(inside) < 0.98, name
+        assert np.nanmean(inside, 0).min() > 0.86, name
+    assert np.mean(hits["area"]) > np.mean(normal)
+
+
+def limits(hits, count):
+    """Jeffreys limits, from scipy's distribution."""
+    ends = scipy.stats.beta.ppf([0.025, 0.975], hits + 0.5, count - hits + 0.5)
+    return (ends[0] if hits > 0 else 0.0), (ends[1] if hits < count else 1.0)
+
+
+def test_intervals_of_areas_are_the_root_of_the_sum_of_squares():
+    """Strata of unequal weights: the distances to the limits of each stratum are combined (Zou et al. 2009)."""
+    estimates = assess.estimate_from_counts([[40, 0], [3, 17]], [9_000, 1_000])
+    value, below, above = 0.1 * 17 / 20, 0.0, 0.0
+    for share, hits, count in ((0.9, 0, 40), (0.1, 17, 20)):
+        lower, upper = limits(hits, count)
+        below += (share * (hits / count - lower)) ** 2
+        above += (share * (upper - hits / count)) ** 2
+    expected = [value - np.sqrt(below), value + np.sqrt(above)]
+    assert_allclose([estimates.area.lower[1] / 1e4, estimates.area.upper[1] / 1e4], expected, rtol=1e-9)
+    assert estimates.area.value[1] + estimates.area.ci95[1] < 1_100
+    assert estimates.area.upper[1] > 1_300
+    assert_allclose([estimates.users.lower[1], estimates.users.upper[1]], limits(17, 20), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "hit"), [("producers", 1), ("users", 1), ("f1", 2)])
+def test_intervals_of_ratios_hold_those_that_their_limits_include(name, hit):
+    """A search through all ratios, for two strata of other classes than the map's."""
+    counts = np.array([[[50, 2], [1, 7]], [[20, 0], [3, 12]]])
+    shares = np.array([0.8, 0.2])
+    estimate = getattr(assess.estimate_from_counts(counts, shares), name)
+    sizes, hits = counts.sum((1, 2)), counts[:, 1, 1]
+    misses = {"producers": counts[:, 0, 1], "users": counts[:, 1, 0], "f1": counts[:, 0, 1] + counts[:, 1, 0]}[name]
+    p, q = hits / sizes, misses / sizes
+    (low, high), (few, many) = (
+        np.transpose([limits(*pair) for pair in zip(x, sizes, strict=True)]) for x in (hits, misses)
+    )
+    correlation = (shares**2 * p * q / sizes).sum()
+    correlation /= np.sqrt(np.prod([(shares**2 * x * (1 - x) / sizes).sum() for x in (p, q)]))
+    included = []
+    for ratio in np.linspace(0, 1, 2_001):
+        difference = (shares * (hit * (1 - ratio) * p - ratio * q)).sum()
+        right, wrong = shares * hit * (1 - ratio), shares * ratio
+        below, above = (
+            np.sqrt(
+                ((right * x) ** 2).sum()
+                + ((wrong * y) ** 2).sum()
+                + 2 * correlation * np.sqrt(((right * x) ** 2).sum() * ((wrong * y) ** 2).sum())
+            )
+            for x, y in ((p - low, many - q), (high - p, q - few))
+        )
+        if -above <= difference <= below:
+            included.append(ratio)
+    assert_allclose([estimate.lower[1], estimate.upper[1]], [included[0], included[-1]], atol=6e-4)
+
+
+def test_strata_of_similar_weights_are_joined():
+    """Proportional allocation: the interval of overall accuracy is that of a simple random sample."""
+    estimates = assess.estimate_from_counts([[45, 3, 2], [1, 17, 2], [0, 1, 29]], [5_000, 2_000, 3_000])
+    assert_allclose([estimates.overall.lower, estimates.overall.upper], limits(91, 100), rtol=1e-9)
+    assert estimates.overall.upper - estimates.overall.value < estimates.overall.value - estimates.overall.lower
+
+
+def test_clusters_have_the_effective_size_of_their_design_effect():
+    """Plots of equal pixels: each counts once, with Student's t."""
+    right = np.repeat(np.arange(20) < 14, 10).astype(int)
+    survey = Survey(
+        weights=np.full(200, 5.0), strata=np.zeros(200, int), sizes=np.array([1000.0]), clusters=np.arange(200) // 10
+    )
+    overall = accuracy_of(survey, np.ones(200, int), right, [0, 1]).overall
+    size = 19 * (1.959964 / scipy.stats.t.ppf(0.975, 19)) ** 2
+    assert_allclose([overall.lower, overall.upper], limits(0.7 * size, size), rtol=1e-6)
+
+
+def test_clusters_of_unequal_sizes_add_no_variance_of_their_sizes():
+    """All pixels of a stratum are right, all of the other are wrong."""
+    clusters = np.repeat(np.arange(6), [1, 5, 9, 2, 4, 7])
+    strata = (clusters > 2).astype(int)
+    weights = (np.array([600.0, 400.0]) / np.bincount(strata))[strata]
+    survey = Survey(weights=weights, strata=strata, sizes=np.array([600.0, 400.0]), clusters=clusters)
+    overall = accuracy_of(survey, np.zeros(28, int), strata, [0, 1]).overall
+    assert_allclose([overall.value, overall.se], [0.6, 0], atol=1e-12)
+
+
+def test_intervals_of_complete_strata_have_no_width():
+    survey = Survey(weights=np.ones(10), strata=np.zeros(10, int), sizes=np.array([10.0]), fractions=np.array([1.0]))
+    table = accuracy_of(survey, np.arange(10) % 2, np.arange(10) % 5 % 2, [0, 1])
+    for estimate in (table.overall, table.users, table.producers, table.f1, table.area):
+        assert_allclose(estimate.lower, estimate.value)
+        assert_allclose(estimate.upper, estimate.value)
+
+
+def test_kinds_of_intervals_are_checked():
+    with pytest.raises(InputError, match=r"'wilson' intervals.*Pass interval='jeffreys', 'exact' or 'normal'"):
+        assess.estimate_from_counts([[4, 1], [0, 5]], [5, 5], interval="wilson")
 
 
 def test_exact_intervals_are_those_of_a_binomial():
@@ -90,7 +202,7 @@ def test_exact_intervals_are_those_of_a_binomial():
     assert_allclose([estimates.users.lower[1], estimates.users.upper[1]], [0.4782, 1], atol=5e-5)
     wrong = assess.estimate_from_counts([[0, 5], [1, 4]], [50_000, 50_000], interval="exact")
     assert_allclose([wrong.users.lower[0], wrong.users.upper[0]], [0, 0.5218], atol=5e-5)
-    normal = assess.estimate_from_counts([[4, 1], [0, 5]], [50_000, 50_000])
+    normal = assess.estimate_from_counts([[4, 1], [0, 5]], [50_000, 50_000], interval="normal")
     assert normal.users.upper[0] == 1
     assert normal.users.upper[1] == normal.users.lower[1] == 1
 

@@ -211,7 +211,7 @@ def test_samples_have_the_finite_population_correction():
     rng = np.random.default_rng(0)
     sample["reference"] = np.where(rng.random(len(sample)) < 0.8, sample["map_class"], "town")
     table = assess.estimate(sample)
-    assert "simple random sample of pixels; normal intervals, with finite" in table.method
+    assert "simple random sample of pixels; Jeffreys intervals, with finite" in table.method
     right, fraction = (sample["reference"] == sample["map_class"]).mean(), 300 / sample["stratum_pixels"].iloc[0]
     expected = np.sqrt((1 - fraction) * right * (1 - right) / 299)  # Cochran 1977, equation 3.8
     assert table.overall.se == pytest.approx(expected, rel=2e-3)  # pixels differ slightly in area
@@ -227,7 +227,7 @@ def test_clusters_widen_the_intervals():
     alone, clustered = assess.estimate(sample).overall, assess.estimate(sample, cluster="plot").overall
     assert clustered.value == pytest.approx(alone.value)
     assert clustered.se > 1.5 * alone.se
-    assert "clusters of pixels; normal intervals, without" in assess.estimate(sample, cluster="plot").method
+    assert "clusters of pixels; Jeffreys intervals, without" in assess.estimate(sample, cluster="plot").method
     with pytest.warns(AssessmentWarning, match=r"strata \['all'\] have one sampled cluster each"):
         assert np.isnan(assess.estimate(sample.assign(plot=0), cluster="plot").overall.se)
 

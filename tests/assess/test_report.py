@@ -76,7 +76,7 @@ def test_values_are_those_of_the_estimate(tmp_path):
     assert values["accuracy"]["users"]["lower"] == table.users.lower.tolist()
     assert values["accuracy"]["counts"] == COUNTS
     assert values["metadata"] == {"Seed": 7}
-    method = "stratified random sample of pixels; normal intervals, without finite population correction"
+    method = "stratified random sample of pixels; Jeffreys intervals, without finite population correction"
     assert values["accuracy"]["method"] == method
     assert f"Method: {method}." in markdown
     for text in (

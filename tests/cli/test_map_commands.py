@@ -131,7 +131,7 @@ def test_area_of_applicability_of_training_points(folder, tmp_path, capsys):
     assert assess_sample(folder, tmp_path, sample, *options) == 0
     area = assess.applicability(points, geoxt.open_cogs(folder / "numbers.tif"), folds=points["fold"].to_numpy())
     values = values_of(tmp_path)
-    method = "stratified random sample of pixels; normal intervals, with finite population correction"
+    method = "stratified random sample of pixels; Jeffreys intervals, with finite population correction"
     assert values["accuracy"]["method"] == method
     assert values["notes"] == [text for text in values["notes"] if "Calibration and conformal sets are not" in text]
     assert f"note: {values['notes'][0]}" in capsys.readouterr().out
