@@ -124,7 +124,7 @@ def test_intervals_of_areas_are_the_root_of_the_sum_of_squares():
 
 
 @pytest.mark.parametrize(("name", "hit"), [("producers", 1), ("users", 1), ("f1", 2)])
-def test_intervals_of_ratios_hold_those_that_their_limits_include(name, hit):
+def test_intervals_of_ratios_equal_a_search(name, hit):
     """A search through all ratios, for two strata of other classes than the map's."""
     counts = np.array([[[50, 2], [1, 7]], [[20, 0], [3, 12]]])
     shares = np.array([0.8, 0.2])
