@@ -77,7 +77,7 @@ def prepare_score(folder: Path) -> Callable[[], object]:
         path = folder / "chips" / "abc"[index % 3] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype="uint8")).save(path)
-    return partial(score_images, network("classification", "timm/tf_efficientnet_lite0"), folder / "chips", size=112,
+    return partial(score_images, folder / "chips", network("classification", "timm/tf_efficientnet_lite0"), size=112,
                    device="cpu")  # fmt: skip
 
 

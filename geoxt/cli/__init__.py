@@ -231,7 +231,7 @@ def _probe(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
-    print(_module("geoxt.trainers").score_images(args.model, args.path, size=args.size, **_device_options(args)))
+    print(_module("geoxt.trainers").score_images(args.path, args.model, size=args.size, **_device_options(args)))
 
 
 def _progress() -> str:

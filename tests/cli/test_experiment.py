@@ -81,7 +81,7 @@ def test_experiment_searches_the_grid_repeats_the_best_and_tabulates(config, fol
 
     checkpoint = removed.with_name("best.ckpt")
     assert main(["score", str(checkpoint), str(folder), "--size", "32"]) == 0
-    accuracy = score_images(from_checkpoint(checkpoint), folder, size=32)["accuracy"]
+    accuracy = score_images(folder, from_checkpoint(checkpoint), size=32)["accuracy"]
     assert f"{accuracy:.4f}" in capsys.readouterr().out
 
     config.write_text(config.read_text().replace("test_classifier", "test_vit"))

@@ -80,10 +80,10 @@ def test_table_has_the_probabilities_of_each_file(folder, classifier):
     assert table["class"].tolist() == [classes[k] for k in labels]
     np.testing.assert_allclose(table[["probability/lake", "probability/roof"]], expected, rtol=1e-5)
     np.testing.assert_allclose(table["probability"], expected.max(axis=1), rtol=1e-5)
-    assert score_images(classifier, folder)["accuracy"] == 1
+    assert score_images(folder, classifier)["accuracy"] == 1
     plain = network("classification")
-    scores = score_images(save(plain, folder.parent / "chips.ckpt"), folder, tta=False)
-    assert scores.confusion_matrix.tolist() == score_images(plain, folder, tta=False).confusion_matrix.tolist()
+    scores = score_images(folder, save(plain, folder.parent / "chips.ckpt"), tta=False)
+    assert scores.confusion_matrix.tolist() == score_images(folder, plain, tta=False).confusion_matrix.tolist()
     arrays = classify_images(images.numpy(), classifier)
     assert arrays["class"].tolist() == table["class"].tolist()
 

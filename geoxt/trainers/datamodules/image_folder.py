@@ -303,8 +303,8 @@ def classify(
 
 
 def score_images(
-    network: Any,
     path: SomePath,
+    model: Any,
     *,
     size: int | None = None,
     tta: bool = True,
@@ -316,10 +316,10 @@ def score_images(
 
     Parameters
     ----------
-    network
-        A classifier, or the path of its checkpoint or model file.
     path
-        Folder or zip file whose folders are named after the network's classes; see `read_image_folder`.
+        Folder or zip file whose folders are named after the model's classes; see `read_image_folder`.
+    model
+        A classifier, or the path of its checkpoint or model file.
     size, tta, device, precision, compile
         As for `classify`.
 
@@ -336,12 +336,12 @@ def score_images(
     Examples
     --------
     >>> from geoxt import trainers  # doctest: +SKIP
-    >>> trainers.score_images("run/best.ckpt", "EuroSAT/test")["accuracy"]  # doctest: +SKIP
+    >>> trainers.score_images("EuroSAT/test", "run/best.ckpt")["accuracy"]  # doctest: +SKIP
     """
-    network = network_of(network)
+    network = network_of(model)
     if network.card.task != "classification":
         msg = f"Cannot score a model for {network.card.task} on a folder of images per class."
-        raise InputError(msg, remedy="Pass a classifier.", value=network.card.task)
+        raise InputError(msg, remedy="Pass {model}, a classifier.", value=network.card.task)
     images, labels, classes = read_image_folder(path)
     names = list(network.card.names)
     unknown = [name for name in classes if name not in names]
