@@ -67,7 +67,10 @@ def test_bands_that_make_no_color_image_have_a_panel_each(data):
     figure = plot.compare({"one date": indices})
     assert len(figure.axes) == 8  # each panel has a color bar
     np.testing.assert_array_equal(figure.axes[3].images[0].get_array(), plot.rgb(image.sel(band="nir")))
-    assert titles(image.isel(band=[0, 1, 3])) == ["image"]  # bands of a sensor: false color
+    assert titles(image.isel(band=[0, 1, 3])) == ["image (nir, green, blue)"]  # bands of a sensor: false color
+    unnamed = indices.drop_vars("common_name").rename(None)
+    assert titles(unnamed) == ["(evi, ndwi, ndvi)"]
+    assert titles(unnamed.drop_vars("band").rename("stack")) == ["stack"]
 
 
 def test_figures_have_the_resolution_of_matplotlib(data):

@@ -40,10 +40,18 @@ def draw(spec: Spec, sample: Sample, reader: Reader, entry: Entry) -> Any:
 
 def _steps(key: str, layer: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
     if "time" not in layer.dims:
-        return [(key, layer)]
+        return _bands(key, layer)
     times = layer.time.values
     texts = np.datetime_as_string(times, "D") if times.dtype.kind == "M" else times
-    return [(f"{key} {text}", layer.isel(time=i)) for i, text in enumerate(texts)]
+    return [panel for i, text in enumerate(texts) for panel in _bands(f"{key} {text}", layer.isel(time=i))]
+
+
+def _bands(title: str, layer: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """Return a panel for each of two bands, such as the polarizations of a radar; else one of all bands."""
+    if layer.sizes.get("band") != 2 or is_categorical(layer):
+        return [(title, layer)]
+    names = layer["band"].values if "band" in layer.coords else (0, 1)
+    return [(f"{title}: {name}", layer.isel(band=[i])) for i, name in enumerate(names)]
 
 
 def _rgb(layer: xr.DataArray, spec: Spec, reader: Reader) -> Array:

@@ -14,7 +14,7 @@ import xarray as xr
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
-from geoxt.plot.colors import classes, gray_limits, is_one_picture, natural_color, rgb, stretch
+from geoxt.plot.colors import classes, gray_limits, is_one_picture, natural_color, picture_title, rgb, stretch
 from geoxt.plot.distances import distances
 from geoxt.plot.figures import new_figure
 from geoxt.plot.interactive_map import InteractiveMap, explore
@@ -57,8 +57,8 @@ def plot(
     ----------
     data
         A layer with dims (y, x), (band, y, x), or with a time dimension of length 1. Of a Dataset or tree, every layer
-        gets a panel, and of two bands or of spectral indices, every band. Pixels are computed; a large layer is
-        subsampled.
+        gets a panel, and of two bands or of spectral indices, every band. The title of a false-color image names its
+        bands. Pixels are computed; a large layer is subsampled.
     title
         Title of the figure; by default the layer's `long_name` unless its numbers are calculated, or its name.
     legend
@@ -175,7 +175,7 @@ def _split_by_band(panels: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray
     split: dict[str, xr.DataArray] = {}
     for name, layer in panels.items():
         if is_one_picture(layer):
-            split[name] = layer
+            split[picture_title(name, layer)] = layer
             continue
         for position in range(layer.sizes["band"]):
             band = layer.isel(band=position)

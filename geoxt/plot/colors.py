@@ -142,6 +142,20 @@ def natural_color(layer: xr.DataArray, count: int) -> list[int]:
     return [2, 1, 0] if count >= 3 else [0]
 
 
+def picture_title(name: str, layer: xr.DataArray) -> str:
+    """Return the title of the picture of a layer: its name, and the bands drawn as red, green and blue of false color.
+
+    Examples
+    --------
+    >>> layer = xr.DataArray([0, 1, 2], dims="band", coords={"band": ["red", "nir", "swir16"]})
+    >>> picture_title("image", layer)
+    'image (swir16, nir, red)'
+    """
+    if layer.sizes.get("band", 1) < 3 or "band" not in layer.coords or len(natural_color(layer, 1)) > 1:
+        return name
+    return f"{name} ({', '.join(str(layer['band'].values[at]) for at in natural_color(layer, 3))})".lstrip()
+
+
 def _position(layer: xr.DataArray, band: str | int) -> int:
     """Return the position of a band given by its name, common name or position."""
     if isinstance(band, int):

@@ -20,7 +20,7 @@ from geoxt.crs import parse_crs, transformer
 from geoxt.errors import CRSError, InputError, OutputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
-from geoxt.plot.colors import classes, is_one_picture, rgb
+from geoxt.plot.colors import classes, is_one_picture, picture_title, rgb
 from geoxt.source import is_categorical, resolve_attrs
 from geoxt.storage import atomic_write
 from geoxt.trees import nodes_of
@@ -115,7 +115,7 @@ def explore(
     ----------
     data
         A layer with dims (y, x), (band, y, x), or with a time dimension of length 1, such as a map of `predict`; or a
-        Dataset or tree of layers. Pixels are computed. Of several bands that make no color image, the first is drawn.
+        Dataset or tree of layers. Pixels are computed. Of several bands that make no color image, the first is drawn, and named in the legend.
     legend
         Classes to show; by default those of each layer.
     basemap
@@ -242,6 +242,7 @@ def _draw_layer(plot: Any, name: str, layer: xr.DataArray, legend: Legend | None
     layer = resolve_attrs(layer)
     if not is_one_picture(layer):
         layer = layer.isel(band=0)
+        name = f"{name}: {layer['band'].item() if 'band' in layer.coords else 0}"
     grid = mercator_grid(grid_of(layer))
     image = align(layer, grid, resampling="nearest").compute()
     shown = (legend or Legend.of(image)) if is_categorical(image) else None
@@ -250,7 +251,7 @@ def _draw_layer(plot: Any, name: str, layer: xr.DataArray, legend: Legend | None
     height = top - grid.boundingbox.bottom
     plot.image_url(url=[_png_uri(colors)], x=left, y=top, w=right - left, h=height, anchor="top_left")
     drawn = plot.renderers[-1]
-    _add_to_legend(plot, name, "#888888")
+    _add_to_legend(plot, picture_title(name, layer), "#888888")
     plot.legend[0].items[-1].renderers.append(drawn)  # a click on the name hides the image
     if shown is None:
         return

@@ -168,6 +168,13 @@ def test_plot_shows_the_mask_beside_many_images(tmp_path):
     assert titles == ["image", "image_old", "leaf_on", "leaf_off", "nlcd", "mask"]
 
 
+def test_plot_shows_each_of_two_bands(tmp_path):
+    pytest.importorskip("matplotlib")
+    tree = make_tree(get("sen12ms"), tmp_path)
+    titles = [axes.get_title() for axes in load(tree.spec, tmp_path).plot(0).axes]
+    assert titles == ["image", "sar: VV", "sar: VH", "mask"]
+
+
 def test_window_equals_part_of_whole_image(tmp_path, monkeypatch):
     tree = make_tree(get("cv4a_kenya_crop_type"), tmp_path)
     dataset, shapes = load(replace(tree.spec, window=None), tmp_path), []
