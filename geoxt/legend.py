@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from geoxt.errors import LabelError
+from geoxt.errors import LabelError, did_you_mean
 from geoxt.reprs import abbreviate, html_table
 from geoxt.types import Array
 
@@ -219,6 +219,29 @@ class Legend:
     def name(self, code: int) -> str:
         """Return the name of a code, or the code as text if the legend lacks it."""
         return self.names[self.codes.index(code)] if code in self.codes else str(code)
+
+    def code(self, name: str) -> int:
+        """Return the code of a class by its name, or by its name in `distinct_names`.
+
+        Raises
+        ------
+        LabelError
+            If no class or several classes have the name.
+
+        Examples
+        --------
+        >>> Legend((1, 5), ("corn", "winter wheat")).code("winter wheat")
+        5
+        """
+        names = self.names if _name(name) in self.names else self.distinct_names
+        codes = [code for code, known in zip(self.codes, names, strict=True) if known == _name(name)]
+        if len(codes) == 1:
+            return codes[0]
+        reason = f"the codes {', '.join(map(str, codes))} have this name" if codes else "the legend has no such class"
+        problem = f"Cannot look up the code of {name!r}: {reason}."
+        known = f"Pass {{name}}, one of {abbreviate(self.distinct_names)}."
+        remedy = f"{known} {did_you_mean(name, self.distinct_names)}".rstrip()
+        raise LabelError(problem, remedy=remedy, value=name, argument="name")
 
 
 def palette(count: int) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ class WindowDataModule(ResumableDataModule):
             Kind of task.
         legend
             Classes, or names of the regressed channels numbered from 0; by default the classes that occur in the
-            labels, which reads all of them, or numbers.
+            labels, which reads all of them, or the names of the bands of the target.
         options
             Further arguments of the architecture.
 
@@ -163,7 +163,7 @@ class WindowDataModule(ResumableDataModule):
         image, labels = select_layer(self.data, "image"), select_layer(self.data, kind.key or "")
         first = next(iter(nodes_of(self.data).values()))[kind.key or ""]
         classes = legend or (
-            legend_of_labels(labels) if kind.is_categorical else Legend(tuple(range(first.sizes.get("band", 1))))
+            legend_of_labels(labels) if kind.is_categorical else _quantities(first)
         )
         bands = statistics(image, self.windows[:_STATISTICS_WINDOWS], percentiles=())
         nodata = nodata_of(first)
@@ -287,6 +287,13 @@ def _time_steps(data: xr.Dataset, region: GridRegion) -> tuple[int, ...] | None:
     if region.times is None or "time" not in data.dims:
         return None
     return tuple(np.flatnonzero(np.isin(data["time"].to_numpy().astype("datetime64[ns]"), region.times)).tolist())
+
+
+def _quantities(target: xr.DataArray) -> Legend:
+    """Return the regressed channels, named by the bands of the target; a single band without a name by the layer."""
+    names = _band_names(target)
+    names = (str(target.name),) if names == ("band_1",) else names
+    return Legend(tuple(range(len(names))), names)
 
 
 def _band_names(image: xr.DataArray) -> tuple[str, ...]:

@@ -180,7 +180,10 @@ class SampleDataModule(ResumableDataModule):
         key = "labels" if instances else target
         if kind.activation not in {"softmax", None}:  # channels of a regression or a multilabel classification
             labels = entry(dict(self.train[0]), key)
-            return Legend(tuple(range(labels.shape[0] if labels.ndim in {1, 3} else 1)))
+            channels = labels.shape[0] if labels.ndim in {1, 3} else 1
+            if kind.activation == "identity" and channels == 1:
+                return Legend((0,), (target,))
+            return Legend(tuple(range(channels)))
         codes: set[int] = set()
         for index in range(len(self.train)):
             sample = dict(self.train[index])

@@ -123,6 +123,7 @@ def test_raster_files_are_split_by_blocks_and_trained(tmp_path, target):
     trained, scores = train_one_epoch(module, model="test_unet", task=kind)
     assert len(trained.card.bands) == 2
     assert trained.card.codes == ((1, 2) if target == "mask" else (0,))
+    assert target == "mask" or trained.card.names == ("target",)
     assert np.isfinite(scores["val/loss"])
 
 
