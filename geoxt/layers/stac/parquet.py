@@ -77,6 +77,20 @@ def read_parquet(
         raise ReadError(problem, remedy="Check that the file is complete.") from error
 
 
+def time_range(path: str) -> tuple[np.datetime64, np.datetime64] | None:
+    """Return the earliest and the latest time of the items of a file (UTC); `None` if its columns state none."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with _open_file(path) as opened, parquet.ParquetFile(opened) as file:
+        schema = file.schema_arrow
+        names = [name for name in _TIMES if name in schema.names and pa.types.is_timestamp(schema.field(name).type)]
+        table = file.read(columns=names)
+    times = np.concatenate([[np.datetime64("NaT", "ns")], *(table[n].to_numpy().astype("datetime64[ns]") for n in names)])
+    known = times[~np.isnat(times)]
+    return (known.min(), known.max()) if len(known) else None
+
+
 @contextmanager
 def _open_file(path: str) -> Iterator[Any]:
     """Yield the path, or a file that is read by HTTP range requests."""

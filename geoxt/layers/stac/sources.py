@@ -21,7 +21,7 @@ from geoxt.errors import CatalogWarning, GeoxtError, InputError, ReadError
 from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, select_items
 from geoxt.layers.stac.pages import SearchPolicy, items_of_pages, matched, parse_item, remote_item
-from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet
+from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet, time_range
 from geoxt.layers.stac.row_items import row_items
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.remote import is_remote
@@ -68,8 +68,18 @@ def read_items(source: SomeItems, selection: Selection | None = None) -> list[py
         candidates = _items(source, selection, collections)
         items = list(islice(select_items(candidates, selection, collections), selection.limit))
     if not items:
-        raise InputError("Cannot open a layer: the catalog holds no matching items.", remedy="Widen the selection.")
+        problem = f"Cannot open a layer: the catalog holds no matching items{_dates(source, selection)}."
+        raise InputError(problem, remedy="Widen the selection.")
     return items
+
+
+def _dates(source: SomeItems, selection: Selection) -> str:
+    """Return the dates of the items in a local parquet file that was searched by time, as the end of a sentence."""
+    if selection.times is None or not isinstance(source, (str, os.PathLike)):
+        return ""
+    path = os.fspath(source)
+    dates = time_range(path) if _is_parquet(path) and not is_remote(path) else None
+    return "" if dates is None else "; its items are of {} to {}".format(*np.datetime_as_string(dates, unit="D"))
 
 
 def _is_page(source: SomeItems) -> TypeGuard[str]:

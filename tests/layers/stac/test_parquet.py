@@ -48,7 +48,10 @@ def items(write):
 
 def test_rows_equal_their_items(items, tmp_path):
     path = write_rows(tmp_path / "items.parquet", [row_of(item) for item in items])
-    assert [pystac.Item.from_dict(d).datetime for d in read_parquet(path)] == [i.datetime for i in items]
+    dates = [i.datetime for i in items]
+    assert [pystac.Item.from_dict(d).datetime for d in read_parquet(path)] == dates
+    with pytest.raises(InputError, match=f"no matching items; its items are of {min(dates):%F} to {max(dates):%F}"):
+        open_stac(path, datetime="2031")
     layer, exact = (open_stac(s, collections="even", bands=["red"], groupby="day") for s in (path, items))
     assert layer.identical(exact)
     assert layer.data.name == exact.data.name
