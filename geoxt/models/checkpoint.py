@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from geoxt.errors import InputError, ReadError
 from geoxt.models.card import Card
@@ -14,15 +15,22 @@ from geoxt.models.network import CARD, PREFIX, Network
 from geoxt.types import SomePath
 
 
-def from_checkpoint(path: SomePath) -> Network:
+def from_checkpoint(path: SomePath, *, body: nn.Module | None = None) -> Network:
     """Return the network of a checkpoint written by geoxt, in evaluation mode on the CPU; Lightning is not needed.
+
+    Parameters
+    ----------
+    path
+        Checkpoint.
+    body
+        The module of a `Network` that was trained with a `body`, which gets the weights.
 
     Raises
     ------
     ReadError
         If the file cannot be read as a checkpoint.
     InputError
-        If the checkpoint has no model card.
+        If the checkpoint has no model card, or its weights do not fit the architecture.
 
     Examples
     --------
@@ -38,8 +46,13 @@ def from_checkpoint(path: SomePath) -> Network:
     if not isinstance(checkpoint, dict) or CARD not in checkpoint:
         msg = f"Cannot use the checkpoint {str(path)!r}: it has no model card."
         raise InputError(msg, remedy="Pass a checkpoint written by geoxt.", value=path)
-    network = network_of(Card.from_dict(checkpoint[CARD]))
-    network.load_state_dict(_weights(checkpoint["state_dict"]))
+    card = Card.from_dict(checkpoint[CARD])
+    network = network_of(card) if body is None else Network(card, body=body)
+    try:
+        network.load_state_dict(_weights(checkpoint["state_dict"]))
+    except RuntimeError as error:
+        msg = f"Cannot load {str(path)!r}: its weights do not fit {card.model!r}: {str(error).splitlines()[-1].strip()}"
+        raise InputError(msg, remedy="Pass {body}, the module that was trained.", argument="body") from error
     return network.eval()
 
 

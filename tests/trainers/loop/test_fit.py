@@ -17,7 +17,7 @@ from geoxt.inference import predict
 from geoxt.legend import Legend
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.metrics.maps import score
-from geoxt.models import from_checkpoint
+from geoxt.models import Network, from_checkpoint
 from geoxt.samplers import GridRegion, Region
 from geoxt.splits import by_block
 from geoxt.testing import make_grid
@@ -73,6 +73,20 @@ def test_fit_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path,
     np.testing.assert_array_equal(predicted, predict(data["image"], task, size=32, overlap=8))
     assert (predicted.to_numpy()[:, :4] == 0).all()
     assert score(predicted, data["mask"], region=module.split.test)["accuracy"] > 0.9
+
+
+def test_a_module_is_trained_and_restored_by_its_card(module, data, tmp_path):
+    body = torch.nn.Conv2d(2, 2, 1)
+    task = Task(Network(module.card(model="linear"), body=body))
+    before = weights(task.network)
+    fit(task, module, epochs=1, checkpoint=tmp_path / "own.ckpt")
+    restored = from_checkpoint(tmp_path / "own.ckpt", body=torch.nn.Conv2d(2, 2, 1))
+    assert torch.equal(weights(restored), weights(task.network))
+    assert not torch.equal(weights(restored), before)
+    with pytest.raises(InputError, match="'linear'"):
+        from_checkpoint(tmp_path / "own.ckpt")
+    with pytest.raises(InputError, match=r"weights do not fit 'linear': size mismatch .* Pass body="):
+        from_checkpoint(tmp_path / "own.ckpt", body=torch.nn.Conv2d(2, 3, 1))
 
 
 @pytest.mark.parametrize("terminal", [True, False])
