@@ -154,7 +154,7 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         held = [band for band in (*product.bands, *product.extras) if band.name == fields.band]
     if not held:
         problem = f"Cannot take {header.href!r} as {product.name}: the product has no band {fields.file!r}."
-        raise InputError(problem, remedy="Leave the file out.")
+        raise InputError(problem, remedy="Leave the file out. Or pass {product:Product(…)} with bands of these names.")
     if any(header.alpha[band.index - 1] for band in held):
         header = alpha_as_data(header)
     baseline = str(fields.fields["baseline"]) if "baseline" in fields.fields else baseline
