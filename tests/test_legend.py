@@ -103,7 +103,9 @@ def test_codes_are_looked_up_by_name():
     legend = Legend((1, 5, 7), ("corn", "corn", "winter wheat"))
     names = ("winter_wheat", "corn (5)", *CROPS.names)
     assert [(legend if i < 2 else CROPS).code(name) for i, name in enumerate(names)] == [7, 5, 1, 21, 176]
-    with pytest.raises(LabelError, match=r"'corn': the codes 1, 5 have this name\. Pass name=, one of corn \(1\), corn"):
+    with pytest.raises(
+        LabelError, match=r"'corn': the codes 1, 5 have this name\. Pass name=, one of corn \(1\), corn"
+    ):
         legend.code("corn")
     with pytest.raises(LabelError, match=r"no such class\. .*Did you mean Corn"):
         CROPS.code("Korn")

@@ -15,6 +15,8 @@ from geoxt.types import Array, Mask
 _NATURAL = ("red", "green", "blue")
 _PERCENT = (2.0, 98.0)
 """Percentiles of the valid pixels drawn as black and white."""
+_TITLE_WIDTH = 44
+"""Characters of a line above a panel."""
 
 
 def rgb(layer: xr.DataArray | xr.Dataset, *, bands: Sequence[str | int] | None = None) -> Array:
@@ -153,7 +155,9 @@ def picture_title(name: str, layer: xr.DataArray) -> str:
     """
     if layer.sizes.get("band", 1) < 3 or "band" not in layer.coords or len(natural_color(layer, 1)) > 1:
         return name
-    return f"{name} ({', '.join(str(layer['band'].values[at]) for at in natural_color(layer, 3))})".lstrip()
+    bands = f"({', '.join(str(layer['band'].values[at]) for at in natural_color(layer, 3))})"
+    separator = " " if len(name + bands) < _TITLE_WIDTH else "\n"
+    return f"{name}{separator}{bands}".lstrip()
 
 
 def _position(layer: xr.DataArray, band: str | int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ _MAX_WINDOWS = 2000
 """Windows of a group that are drawn; more are thinned evenly."""
 _MAX_CLASSES = 20
 """Classes that the legend names."""
+_LABEL = 24
+"""Characters of a line of the legend."""
 _WIDTH, _HEIGHT = 800, 520
 """Size of the map in a notebook in screen pixels; it narrows with the page."""
 
@@ -96,7 +99,7 @@ class InteractiveMap:
         return f'<iframe srcdoc="{escape(self.to_html())}" style="{style}"></iframe>'
 
     def _names(self) -> list[str]:
-        return [str(item.label.value) for legend in self.figure.legend for item in legend.items]
+        return [str(item.label.value).replace("\n", " ") for legend in self.figure.legend for item in legend.items]
 
 
 def explore(
@@ -264,7 +267,8 @@ def _draw_layer(plot: Any, name: str, layer: xr.DataArray, legend: Legend | None
 
 def _add_to_legend(plot: Any, name: str, color: str) -> None:
     """Add a colored square and a name to the legend."""
-    plot.scatter([np.nan], [np.nan], marker="square", size=12, color=color, legend_label=name)
+    label = "\n".join(wrap(name, _LABEL, break_long_words=False))
+    plot.scatter([np.nan], [np.nan], marker="square", size=12, color=color, legend_label=label)
 
 
 def _png_uri(colors: Array) -> str:

@@ -86,7 +86,9 @@ def time_range(path: str) -> tuple[np.datetime64, np.datetime64] | None:
         schema = file.schema_arrow
         names = [name for name in _TIMES if name in schema.names and pa.types.is_timestamp(schema.field(name).type)]
         table = file.read(columns=names)
-    times = np.concatenate([[np.datetime64("NaT", "ns")], *(table[n].to_numpy().astype("datetime64[ns]") for n in names)])
+    times = np.concatenate(
+        [[np.datetime64("NaT", "ns")], *(table[n].to_numpy().astype("datetime64[ns]") for n in names)]
+    )
     known = times[~np.isnat(times)]
     return (known.min(), known.max()) if len(known) else None
 

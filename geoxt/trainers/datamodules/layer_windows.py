@@ -162,9 +162,7 @@ class WindowDataModule(ResumableDataModule):
         kind = supervision_of(task).kind
         image, labels = select_layer(self.data, "image"), select_layer(self.data, kind.key or "")
         first = next(iter(nodes_of(self.data).values()))[kind.key or ""]
-        classes = legend or (
-            legend_of_labels(labels) if kind.is_categorical else _quantities(first)
-        )
+        classes = legend or (legend_of_labels(labels) if kind.is_categorical else _quantities(first))
         bands = statistics(image, self.windows[:_STATISTICS_WINDOWS], percentiles=())
         nodata = nodata_of(first)
         return Card(
