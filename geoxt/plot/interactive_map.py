@@ -118,7 +118,8 @@ def explore(
     ----------
     data
         A layer with dims (y, x), (band, y, x), or with a time dimension of length 1, such as a map of `predict`; or a
-        Dataset or tree of layers. Pixels are computed. Of several bands that make no color image, the first is drawn, and named in the legend.
+        Dataset or tree of layers. Pixels are computed. Of several bands that make no color image, the first is drawn,
+        and named in the legend.
     legend
         Classes to show; by default those of each layer.
     basemap
