@@ -114,7 +114,8 @@ def _radiometry(
     if scale is not None or offset is not None:
         return 1.0 if scale is None else float(scale), 0.0 if offset is None else float(offset)
     count, attrs = layer.sizes["band"], layer.attrs
-    remedy = "Open the layer with rescale=True, or pass {scale} and {offset}."
+    depends = str(attrs.get("radiometry", "")).endswith("unknown")
+    remedy = f"Open the layer with rescale=True{' or baseline=' * depends}, or pass {{scale}} and {{offset}}."
     factors = []
     for key, default in (("scales", 1.0), ("offsets", 0.0)):
         numbers = [float(number) for number in np.atleast_1d(attrs.get(key, default))]

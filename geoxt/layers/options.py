@@ -66,6 +66,7 @@ class CogOptions(OpenOptions, total=False):
 class StacOptions(OpenOptions, total=False):
     """Keyword arguments of `open_stac`, without `crs`."""
 
+    baseline: str | None
     collections: str | Sequence[str] | None
     datetime: SomeTimes | None
     query: str | Mapping[str, object] | None
@@ -80,6 +81,7 @@ class StacOptions(OpenOptions, total=False):
 class CubeOptions(GridOptions, total=False):
     """Keyword arguments that `open_zarr` and `open_xarray` share, without `crs`."""
 
+    baseline: str | None
     select: Mapping[str, Any] | None
     like: xr.DataArray | xr.Dataset | None
     categorical: bool | None

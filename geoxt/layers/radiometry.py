@@ -5,26 +5,71 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
+
+import numpy as np
 
 from geoxt.errors import InputError
 from geoxt.layers.products import Band, Product, Radiometry
+from geoxt.layers.products.scale_offset import BASELINE
 from geoxt.source import Asset, Scene
 
 HARMONISED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Item properties of Earth Search: whether the offset of Sentinel-2 is already applied to the pixels."""
-_BASELINE = re.compile(r"_N(\d{4})_")
+UNKNOWN_SCALE = "as stored: the scale depends on the processing baseline or other metadata, which is unknown"
+"""Attribute `radiometry` of layers with a scene of unknown scale."""
+_IN_NAME = re.compile(r"_N(\d{4})_")
+_BASELINES = ("s2:processing_baseline", "processing:version")
 _PRODUCTS = ("s2:product_uri", "s2:product_id", "sentinel:product_id", "title")
 
 
-def baseline_of(properties: Mapping[str, Any], item: str = "") -> str | None:
-    """Return the processing baseline in an item's properties or product names, as "04.00" or "0400"; else `None`."""
-    stated = properties.get("s2:processing_baseline", properties.get("processing:version"))
-    if stated is not None:
-        return str(stated)
-    names = [str(properties[key]) for key in _PRODUCTS if key in properties]
-    match = next((m for name in (*names, item) if "_N" in name and (m := _BASELINE.search(name))), None)
-    return match[1] if match else None
+def baseline_of(properties: Mapping[str, Any], *names: str) -> str | None:
+    """Return the processing baseline in an item's properties or product names, as "04.00" or "0400".
+
+    Parameters
+    ----------
+    properties
+        Properties of the item.
+    *names
+        Further names that may hold the product id: the item's id, and the path of a file.
+
+    Returns
+    -------
+    str or None
+        A stated version that is no baseline of Sentinel-2 if there is no other; `None` if nothing is stated.
+    """
+    stated = [properties[key] for key in _BASELINES if properties.get(key) is not None]
+    texts = [f"{value:05.2f}" if isinstance(value, float) else str(value) for value in stated]
+    baseline = next((text for text in texts if BASELINE.fullmatch(text)), None)
+    if baseline is not None:
+        return baseline
+    names = (*(str(properties[key]) for key in _PRODUCTS if key in properties), *names)
+    match = next((m for name in names if "_N" in name and (m := _IN_NAME.search(name))), None)
+    return match[1] if match else next(iter(texts), None)
+
+
+def check_baseline(known_products: Iterable[Product | None], baseline: str | None) -> None:
+    """Raise if a caller's processing baseline has another form, or the scale of no product depends on it.
+
+    Raises
+    ------
+    InputError
+        See above.
+    """
+    if baseline is None:
+        return
+    names = sorted({product.name for product in known_products if product is not None})
+    if not names:
+        problem = "Cannot use a baseline without a product."
+        raise InputError(problem, remedy="Pass {product}.", argument="baseline")
+    rules = (rule for product in known_products if product is not None for rule in product.rules)
+    if not any(rule.since or rule.until for rule in rules):
+        problem = f"Cannot use a processing baseline for {', '.join(names)}: no scale of it depends on one."
+        raise InputError(problem, remedy="Leave {baseline} out.", value=baseline, argument="baseline")
+    if BASELINE.fullmatch(baseline) is None:
+        problem = f"Cannot use {baseline!r} as a processing baseline."
+        raise InputError(problem, remedy="Pass {baseline:'05.09'}.", value=baseline, argument="baseline")
 
 
 def stac_radiometry(entry: Mapping[str, Any]) -> Radiometry | None:
@@ -51,6 +96,7 @@ def product_radiometry(
     band: Band | None,
     file: str | None,
     *,
+    dtype: str | None = None,
     baseline: str | None = None,
     harmonised: bool = False,
     strict: bool = False,
@@ -63,6 +109,8 @@ def product_radiometry(
     ----------
     product, band, file
         The product, its band, and the name of the band in file names.
+    dtype
+        Data type of the pixels. Scales are those of integers: floating-point pixels were converted in an unknown way.
     baseline
         The scene's processing baseline.
     harmonised
@@ -82,6 +130,13 @@ def product_radiometry(
     if product is None or band is None:
         return None
     name = file or band.name
+    if _is_converted(product, name, dtype):
+        if strict:
+            problem = (
+                f"Cannot rescale band {name}{scene and f' of {scene!r}'}: it has {dtype}, {product.name} integers."
+            )
+            raise InputError(problem, remedy="Pass {rescale:False}, which keeps its values.", argument="rescale")
+        return None
     if of_scene and name in of_scene:
         return of_scene[name]
     try:
@@ -96,6 +151,28 @@ def product_radiometry(
         remedy = "Put the file there. Or pass {rescale:False}."
         raise InputError(problem, remedy=remedy, argument="rescale")
     return rule
+
+
+def is_scale_unknown(product: Product, file: str, *, dtype: str | None, baseline: str | None) -> bool:
+    """Return whether the scale of a band without a stated one depends on metadata of the scene, or on its conversion.
+
+    `file` is the name of the band in file names, and `baseline` that of the scene, if known.
+    """
+    if _is_converted(product, file, dtype):
+        return True
+    try:
+        rule = product.radiometry(file, baseline=baseline)
+    except InputError:
+        return True
+    return rule is None and product.sidecar is not None and product.sidecar.covers(file)
+
+
+def _is_converted(product: Product, file: str, dtype: str | None) -> bool:
+    """Return whether pixels are floating-point numbers of a band that its product stores as integers with a scale."""
+    stored = product.dtype(file)
+    floats = dtype is not None and stored is not None and np.dtype(dtype).kind == "f" and np.dtype(stored).kind in "iu"
+    covered = product.sidecar is not None and product.sidecar.covers(file)
+    return floats and (covered or any(fnmatchcase(file, pattern) for rule in product.rules for pattern in rule.files))
 
 
 def is_harmonised(properties: Mapping[str, Any], further: str | None = None) -> bool:
@@ -114,6 +191,8 @@ def attrs_of(scenes: Sequence[Scene], units: Iterable[str], *, rescale: bool) ->
         unit = set(units)
         attrs: dict[Hashable, Any] = {"radiometry": "physical: stored * scale + offset, of each scene and band"}
         return attrs | ({"units": unit.pop()} if len(unit) == 1 else {})
+    if any(asset is not None and asset.scale_unknown for scene in scenes for asset in scene.assets):
+        return {"radiometry": UNKNOWN_SCALE}
     if all(pair in {None, (1.0, 0.0)} for of_scene in pairs for pair in of_scene):
         return {}
     if len(pairs) > 1:

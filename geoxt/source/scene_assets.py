@@ -54,6 +54,8 @@ class Asset:
     """Physical units per stored unit."""
     offset: float = 0.0
     """Physical value of a stored 0."""
+    scale_unknown: bool = False
+    """Whether scale and offset depend on metadata of the scene that are not known."""
     header: tuple[float | None, float, float, bool] | None = None
     """Nodata value, scale and offset of the band and whether the file has an internal mask, as its header stated them
     when the layer was opened; `None` if a catalog states the asset."""

@@ -49,6 +49,8 @@ def red(write):
         ({"earthsearch__boa_offset_applied": False}, {"scale": 0.0001, "offset": -0.1}, 0.0001, -0.1),
         ({"earthsearch__boa_offset_applied": True}, None, 0.0001, 0),
         ({}, {"scale": 0.5, "offset": 7}, 0.5, 7),
+        ({"s2__processing_baseline": 5.1}, None, 0.0001, -0.1),
+        ({"processing__version": "2.4.1", "title": "S2B_MSIL2A_20220207T063239_N0400_R077_T42TUM"}, None, 0.0001, -0.1),
     ],
 )
 def test_sentinel2_scale_follows_catalog_then_baseline(red, properties, stated, scale, offset):
@@ -74,9 +76,15 @@ def test_rescaled_scenes_of_two_baselines_agree(write):
 
 def test_missing_baseline_raises_on_rescale(red):
     item = sentinel(red)
-    assert "radiometry" not in open_stac(item).attrs
-    with pytest.raises(InputError, match="depend on the processing baseline"):
+    assert open_stac(item).attrs["radiometry"].endswith("unknown")
+    with pytest.raises(InputError, match="depend on the processing baseline, which is None.*Pass .*baseline='05.09'"):
         open_stac(item, rescale=True)
+    for baseline, offset in (("05.09", -0.1), ("N0301", 0)):
+        assert np.allclose(values_of(open_stac(item, rescale=True, baseline=baseline))[0], VALUES * 0.0001 + offset)
+    stated = sentinel(red, s2__processing_baseline="02.12")
+    assert open_stac(stated, baseline="05.09").attrs["offsets"] == [0]
+    with pytest.raises(InputError, match="'5' as a processing baseline"):
+        open_stac(item, baseline="5")
 
 
 def test_rescaled_nodata_is_nan_and_bilinear_is_not_rounded(write):
@@ -161,13 +169,78 @@ def test_index_of_sentinel2_of_unknown_baseline_raises(tmp_path, write):
         write(np.full((40, 50), value, "uint16"), GRID, name, folder)
     stored = open_cogs(folder, product="sentinel2", pattern="{band}.tif")
     with pytest.raises(
-        InputError, match="ndvi.*processing baseline, which is unknown. Open the layer with rescale=True"
+        InputError, match="ndvi.*processing baseline or.* unknown. Open the layer with rescale=True or baseline="
     ):
         indices.append(stored, "ndvi")
     for options, expected in (({"baseline": "05.09"}, 0.6), ({"baseline": "03.00"}, 1 / 3), ({"scale": 1e-4}, 1 / 3)):
         image = open_cogs(folder, product="sentinel2", pattern="{band}.tif", **options)
         np.testing.assert_allclose(indices.append(image, "ndvi").sel(band="ndvi"), expected, rtol=1e-5)
     np.testing.assert_allclose(indices.append(stored, "ndvi", offset=-1000).sel(band="ndvi"), 0.6, rtol=1e-5)
+
+
+def bands_of(write, folder, dtype="uint16", names=("B04.tif", "B08.tif")):
+    """Return paths of a red and a near-infrared band: NDVI 0.6 with the offset of baseline 04.00, 1 / 3 without."""
+    return {
+        key: write(np.full((40, 50), value, dtype), GRID, name, folder)
+        for key, name, value in zip(("red", "nir"), names, (1500, 3000), strict=True)
+    }
+
+
+def test_index_of_items_of_unknown_scale_raises(tmp_path, write):
+    paths = bands_of(write, tmp_path)
+    item = make_item("S2A", paths, time=WHEN, collection="sentinel-2-l2a", instruments=["msi"])
+    with pytest.raises(InputError, match="ndvi.*processing baseline or.* unknown. Open .*baseline="):
+        indices.append(open_stac(item), "ndvi")
+    for baseline, ndvi in (("05.09", 0.6), ("03.00", 1 / 3)):
+        layer = indices.append(open_stac(item, baseline=baseline), "ndvi")
+        np.testing.assert_allclose(layer.sel(band="ndvi"), ndvi, rtol=1e-5)
+    folder = tmp_path / "S2A_MSIL2A_20220517T100559_N0509_R022_T33UUU_20220517T163202.SAFE"
+    named = make_item("S2A", bands_of(write, folder), time=WHEN, collection="sentinel-2-l2a", instruments=["msi"])
+    np.testing.assert_allclose(indices.append(open_stac(named), "ndvi").sel(band="ndvi"), 0.6, rtol=1e-5)
+
+
+def test_bands_of_unknown_and_known_scales_have_no_scales(write):
+    path = write(VALUES, GRID, nodata=0)
+    item = make_item("S2A", {"B04": path, "AOT": path}, time=WHEN, collection="sentinel-2-l2a", instruments=["msi"])
+    layer = open_stac(item, bands=["B04", "AOT"])
+    assert "scales" not in layer.attrs
+    assert layer.attrs["radiometry"].endswith("unknown")
+    assert open_stac(item, bands=["AOT"]).attrs["scales"] == [0.001]
+
+
+@pytest.mark.parametrize(
+    ("product", "properties"),
+    [
+        ("landsat8", {"landsat__collection_number": "01"}),
+        ("landsat8", {"landsat__collection_number": "02", "level": 1}),
+        (None, {"landsat__collection_number": "02"}),  # of a collection that no product has
+    ],
+)
+def test_index_of_landsat_of_unknown_scale_raises(tmp_path, write, product, properties):
+    scene = f"LC08_L1TP_023031_20210622_20210629_{properties['landsat__collection_number']}_T1"
+    names = [f"{scene}_B4.TIF", f"{scene}_B5.TIF"] if properties.pop("level", 0) else ["red.tif", "nir.tif"]
+    paths = bands_of(write, tmp_path, names=names)
+    assets = {"red": paths["red"], "nir08": paths["nir"]}
+    item = make_item("LC08", assets, time=WHEN, collection="mine", platform="landsat-8", **properties)
+    with pytest.raises(InputError, match="Cannot compute ndvi .*unknown"):
+        indices.append(open_stac(item, product=product), "ndvi", bands={"nir": "nir08"} if product is None else None)
+    if product is not None:
+        with pytest.raises(InputError, match="Cannot rescale"):
+            open_stac(item, product=product, rescale=True)
+
+
+def test_scales_of_integers_are_not_those_of_floating_point_files(tmp_path, write):
+    for level, folder in (("S2", tmp_path / "S2"), ("LC08", tmp_path / "LC08")):
+        product = "sentinel2" if level == "S2" else "landsat8"
+        options = {"product": product, "pattern": "{band}.tif"}
+        bands_of(write, folder, "float32", ("red.tif", "nir.tif") if level == "S2" else ("SR_B4.tif", "SR_B5.tif"))
+        layer = open_cogs(folder, **options)
+        with pytest.raises(InputError, match="ndvi.*unknown"):
+            indices.append(layer, "ndvi")
+        assert indices.append(layer, "ndvi", scale=1).sel(band="ndvi").values[0, 0] == pytest.approx(1 / 3)
+        with pytest.raises(InputError, match="it has float32, .* integers. Pass rescale=False"):
+            open_cogs(folder, rescale=True, **options)
+        assert np.allclose(open_cogs(folder, rescale=True, scale=0.1, **options).values[:, 0, 0], (150, 300))
 
 
 def test_quality_bands_are_never_interpolated(tmp_path):
@@ -182,3 +255,4 @@ def test_baseline_is_read_from_properties_or_name():
     assert baseline_of({"s2:processing_baseline": "05.10"}) == "05.10"
     assert baseline_of({}, "S2A_MSIL2A_20220412T162841_N0400_R083_T16TFM_20220412T202300") == "0400"
     assert baseline_of({}) is None
+    assert baseline_of({"processing:version": "2.4.1"}) == "2.4.1"

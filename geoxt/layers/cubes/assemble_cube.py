@@ -32,6 +32,8 @@ class Request:
     """Known product of the cube."""
     categorical: bool | None
     """Whether pixels are class codes."""
+    baseline: str | None = None
+    """Processing baseline of a cube that states none."""
     label: str
     """Name of the cube, for messages."""
     exclude: SomeFlags = ()
@@ -65,7 +67,8 @@ def assemble_cube(
     located = {key: locate(variable) for key, variable in variables.items()}
     scenes = scenes_of(
         selected, request.product, product_bands, locate=lambda band: located[id(band.variable)], name=request.label,
-        nodata=placement.nodata, quality=request.quality, exclude=request.exclude,
+        nodata=placement.nodata, quality=request.quality, exclude=request.exclude, baseline=request.baseline,
+        rescale=placement.rescale,
     )  # fmt: skip
     area = placement.area
     if area is not None and not area.overlaps(scenes[0].grid):

@@ -24,6 +24,7 @@ from geoxt.layers.cubes.scenes import AssetArray
 from geoxt.layers.cubes.variable import Variable
 from geoxt.layers.options import XarrayOptions
 from geoxt.layers.products import Product
+from geoxt.layers.radiometry import check_baseline
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.xarray_planes import XarrayPlanes, file_token
 from geoxt.types import Resampling, SomeCRS, SomePath
@@ -59,6 +60,7 @@ def open_xarray(
     groupby: GroupBy = None,
     composite: Composite = "first",
     rescale: bool = False,
+    baseline: str | None = None,
     categorical: bool | None = None,
     nodata: float | None = None,
     source_crs: SomeCRS | None = None,
@@ -85,7 +87,7 @@ def open_xarray(
         `{"filter_by_keys": {"typeOfLevel": "surface"}}`.
     product, bands, select, bbox, intersects, crs, resolution, grid, like
         See `open_zarr`.
-    groupby, composite, rescale, categorical, nodata, source_crs, resampling, chunks, errors, name
+    groupby, composite, rescale, baseline, categorical, nodata, source_crs, resampling, chunks, errors, name
         See `open_zarr`.
 
     Returns
@@ -116,6 +118,7 @@ def open_xarray(
     """
     area = area_of(bbox, intersects)
     product = products.get(product) if isinstance(product, str) else product
+    check_baseline([product], baseline)
     if like is not None and grid is not None:
         raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
     names = [bands] if isinstance(bands, str) else bands
@@ -128,7 +131,7 @@ def open_xarray(
         require_spatial(variables, label)
     selected = [v for v in spatial if names is not None and v.name in names] or spatial
     every = [band for variable in selected for band in bands_of(variable, select or {})]
-    request = Request(bands=names, product=product, categorical=categorical, label=label)
+    request = Request(bands=names, product=product, categorical=categorical, label=label, baseline=baseline)
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid_of(like) if like is not None else grid, area=area, groupby=groupby,
         composite=composite, rescale=rescale, nodata=nodata, resampling=resampling, chunks=chunks, errors=errors,

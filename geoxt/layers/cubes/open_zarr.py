@@ -20,6 +20,7 @@ from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids,
 from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.options import ZarrOptions
 from geoxt.layers.products import Product
+from geoxt.layers.radiometry import check_baseline
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.block_cache import SomeCache
 from geoxt.pixels.credentials import Sign, make_credentials
@@ -49,6 +50,7 @@ def open_zarr(
     composite: Composite = "first",
     exclude: SomeFlags = (),
     rescale: bool = False,
+    baseline: str | None = None,
     categorical: bool | None = None,
     nodata: float | None = None,
     source_crs: SomeCRS | None = None,
@@ -102,7 +104,11 @@ def open_zarr(
         product is found by name in any group of the store; it has the time steps of the bands, or no time dimension.
         Each pixel of a band is tested by the nearest pixel of the quality band, before the band is resampled.
     rescale
-        Whether to return physical values (stored * scale_factor + add_offset) as float32, NaN if missing.
+        Whether to return physical values (stored * scale_factor + add_offset, else by the product) as float32, NaN if
+        missing.
+    baseline
+        Processing baseline of all Sentinel-2 scenes of a store that states neither scales nor a baseline
+        (`stac_discovery` of EOPF, or the product id as its name), as "05.09", "0509" or "N0509".
     categorical
         Whether pixels are class codes; by default if they have the attribute `flag_values`.
     nodata
@@ -164,6 +170,7 @@ def open_zarr(
     """
     area = area_of(bbox, intersects)
     product = products.get(product) if isinstance(product, str) else product
+    check_baseline([product], baseline)
     if like is not None and grid is not None:
         raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
     grid = grid_of(like) if like is not None else grid
@@ -183,8 +190,9 @@ def open_zarr(
     version = store_version(address)
     label = name or (product.name if product else address.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr"))
     request = Request(
-        bands=names, product=product, categorical=categorical, label=label, exclude=exclude, quality=quality
-    )
+        bands=names, product=product, categorical=categorical, label=label, exclude=exclude, quality=quality,
+        baseline=stated.baseline or baseline,
+    )  # fmt: skip
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors,

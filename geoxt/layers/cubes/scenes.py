@@ -18,7 +18,7 @@ from geoxt.layers.exclude import SomeFlags, quality_of
 from geoxt.layers.files.product_scenes import product_metadata
 from geoxt.layers.products import Band as ProductBand
 from geoxt.layers.products import Product, resolve_bands
-from geoxt.layers.radiometry import product_radiometry
+from geoxt.layers.radiometry import baseline_of, is_scale_unknown, product_radiometry
 from geoxt.legend import Legend
 from geoxt.pixels.scaled_array import ScaledArray
 from geoxt.source import Asset, Scene
@@ -103,11 +103,13 @@ def scenes_of(
     nodata: float | None,
     quality: Sequence[Band] = (),
     exclude: SomeFlags = (),
+    baseline: str | None = None,
+    rescale: bool = False,
 ) -> list[Scene]:
     """Return one scene for each time step of the bands, with the quality bands of excluded flags."""
     of_product: Sequence[ProductBand | None] = product_bands or [None] * len(bands)
     columns = [
-        assets_of(band, locate(band), product, known_band, nodata)
+        assets_of(band, locate(band), product, known_band, nodata, baseline=baseline, rescale=rescale)
         for band, known_band in zip(bands, of_product, strict=True)
     ]
     times = bands[0].times
@@ -138,9 +140,19 @@ def _quality_assets(quality: Band, band: Band, located: AssetArray) -> list[Asse
 
 
 def assets_of(
-    band: Band, located: AssetArray, product: Product | None, of_product: ProductBand | None, nodata: float | None
+    band: Band,
+    located: AssetArray,
+    product: Product | None,
+    of_product: ProductBand | None,
+    nodata: float | None,
+    *,
+    baseline: str | None = None,
+    rescale: bool = False,
 ) -> list[Asset]:
-    """Return the asset of each time step of a band."""
+    """Return the asset of each time step of a band.
+
+    `baseline` is the processing baseline of a cube that states none, and `rescale` whether its scale is required.
+    """
     href, grid, array = located
     attrs, dtype = band.variable.attrs, str(band.variable.dtype.newbyteorder("="))
     _require_plain(band, attrs)
@@ -160,16 +172,36 @@ def assets_of(
     finite = [m for m in markers[1:] if not math.isnan(m)]
     extra = (*(_to_stored_dtype(m, dtype) for m in finite), *(product.ignore if product is not None else ()))
     scale, offset = _scale(attrs)
+    unknown = False
     if scale is None:
-        rule = product_radiometry(product, of_product, None) if product is not None else None
-        scale, offset = (rule.scale, rule.offset) if rule is not None else (1.0, 0.0)
+        scale, offset = 1.0, 0.0
+        decoded = {"scale_factor", "add_offset"} & set(getattr(band.variable.array, "encoding", ()))
+        if product is not None and of_product is not None and not decoded:
+            baseline = _stated_baseline(band, href) or baseline
+            rule = product_radiometry(
+                product, of_product, None, dtype=dtype, baseline=baseline, strict=rescale, scene=href
+            )
+            scale, offset = (rule.scale, rule.offset) if rule is not None else (1.0, 0.0)
+            unknown = rule is None and is_scale_unknown(product, of_product.name, dtype=dtype, baseline=baseline)
     return [
         Asset(
             href=href, band=plane, grid=grid, dtype=dtype, nodata=markers[0] if markers else None, extra_nodata=extra,
-            scale=scale, offset=offset, array=array, quantization=quantization,
+            scale=scale, offset=offset, scale_unknown=unknown, array=array, quantization=quantization,
         )
         for plane in band.planes
     ]  # fmt: skip
+
+
+def _stated_baseline(band: Band, href: str) -> str | None:
+    """Return the processing baseline of Sentinel-2 that attributes of a store, or its name, state."""
+    for scope in band.variable.scopes:
+        item = scope.get("stac_discovery")
+        item = item if isinstance(item, Mapping) else {"properties": scope}
+        properties = item.get("properties")
+        baseline = baseline_of(properties if isinstance(properties, Mapping) else {}, str(item.get("id", "")))
+        if baseline is not None:
+            return baseline
+    return baseline_of({}, href)
 
 
 def _require_plain(band: Band, attrs: Mapping[Hashable, Any]) -> None:

@@ -11,6 +11,7 @@ import pystac
 
 from geoxt.errors import CatalogError, InputError
 from geoxt.layers.cubes.zarr_header import group_of, is_zarr
+from geoxt.layers.radiometry import baseline_of
 from geoxt.layers.stac.hrefs import refusal
 from geoxt.pixels.zarr_store import split_address
 
@@ -30,6 +31,8 @@ class StacStore:
     """Options of fsspec."""
     crs: str | None = None
     """CRS of variables that state none."""
+    baseline: str | None = None
+    """Processing baseline of the item."""
 
 
 def store_of(data: Any) -> StacStore:
@@ -65,7 +68,7 @@ def store_of(data: Any) -> StacStore:
         problem = f"Cannot choose one Zarr store of item {data.id!r}: its assets {list(roots)} are in several."
         raise CatalogError(problem, remedy=f"Pass one of them: item.assets[{next(iter(roots))!r}].")
     first = next(iter(stated.values()))
-    return StacStore(store=next(iter(roots.values())), options=first.options, crs=first.crs)
+    return StacStore(store=next(iter(roots.values())), options=first.options, crs=first.crs, baseline=first.baseline)
 
 
 def _of_asset(asset: pystac.Asset) -> StacStore:
@@ -79,7 +82,8 @@ def _of_asset(asset: pystac.Asset) -> StacStore:
     stated: Any = {**properties, **fields}
     code = stated.get("proj:code") or (f"EPSG:{stated['proj:epsg']}" if stated.get("proj:epsg") else None)
     href = asset.get_absolute_href() or asset.href
-    return StacStore(store=href, group=group_of(fields), options=fields.get(_STORAGE), crs=code)
+    baseline = baseline_of(properties, owner.id if isinstance(owner, pystac.Item) else "", href)
+    return StacStore(store=href, group=group_of(fields), options=fields.get(_STORAGE), crs=code, baseline=baseline)
 
 
 __all__ = ["StacStore", "store_of"]

@@ -14,6 +14,7 @@ from geoxt.errors import InputError
 from geoxt.layers.archives import REMOTE, files_in, holds_files
 from geoxt.layers.exclude import SomeFlags, flag_names, quality_tests
 from geoxt.layers.products import FileFields, Product, Radiometry, is_scene_name, match_path, resolve_bands
+from geoxt.layers.radiometry import check_baseline
 from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.file_version import local_file
 from geoxt.template import Template
@@ -98,25 +99,15 @@ def customize(
             problem = f"Cannot use a {argument} without a product."
             raise InputError(problem, remedy="Pass {product}.", argument=argument)
         return None
-    if baseline is not None:
-        _check_baseline(product, baseline)
+    check_baseline([product], baseline)
     if pattern is not None:
         template = Template(pattern) if isinstance(pattern, str) else pattern
         product = replace(product, files=(template,), scenes=())
     if scale is not None or offset is not None:
         names = {name for band in product.bands for name in (band.name, band.common, *band.files) if name}
         rule = Radiometry(scale=1.0 if scale is None else scale, offset=offset or 0.0, files=tuple(sorted(names)))
-        product = replace(product, rules=(rule, *product.rules))
+        product = replace(product, rules=(rule, *product.rules), dtypes=())  # of files of any data type
     return product
-
-
-def _check_baseline(product: Product, baseline: str) -> None:
-    if not any(rule.since or rule.until for rule in product.rules):
-        problem = f"Cannot use a processing baseline for {product.name}: no scale of it depends on one."
-        raise InputError(problem, remedy="Leave {baseline} out.", value=baseline, argument="baseline")
-    if re.fullmatch(r"N?\d{2}\.?\d{2}", baseline) is None:
-        problem = f"Cannot use {baseline!r} as a processing baseline."
-        raise InputError(problem, remedy="Pass {baseline:'05.09'}.", value=baseline, argument="baseline")
 
 
 def gather_files(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -14,15 +13,11 @@ from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_test
 from geoxt.layers.files.alpha import alpha_as_data
 from geoxt.layers.files.sidecars import Sidecars
 from geoxt.layers.products import FileFields, Product, Radiometry
-from geoxt.layers.radiometry import product_radiometry
+from geoxt.layers.radiometry import is_scale_unknown, product_radiometry
 from geoxt.layers.time import to_datetime64
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
 from geoxt.source.embedding_attrs import common_embedding_attrs
-
-_UNKNOWN_SCALE: dict[Hashable, Any] = {
-    "radiometry": "as stored: the scale depends on the processing baseline, which is unknown"
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +28,6 @@ class _File:
     """Fields of its name."""
     bands: dict[str, tuple[Asset, str]]
     """Asset and unit of physical values by band name."""
-    has_unknown_scale: bool
-    """Whether the scale of a band depends on the processing baseline, which is unknown."""
 
 
 def product_scenes(
@@ -75,7 +68,6 @@ def product_scenes(
     first_fields: dict[str, FileFields] = {}
     every: list[FileFields] = []
     units: dict[str, str] = {}
-    attrs: dict[Hashable, Any] = {}
     sidecars = Sidecars(product)
     for header in headers:
         file = _parse(header, product, sidecars, rescale=rescale, baseline=baseline)
@@ -84,7 +76,6 @@ def product_scenes(
         units |= {band: unit for band, (_, unit) in file.bands.items()}
         first_fields.setdefault(scene, file.fields)
         every.append(file.fields)
-        attrs |= _UNKNOWN_SCALE if file.has_unknown_scale else {}
     _require_one_level(every)
     present = {band for of_scene in assets.values() for band in of_scene}
     hidden = set(quality_tests(product, exclude, scene=next(iter(assets)))) if exclude and hide_quality else set()
@@ -92,7 +83,7 @@ def product_scenes(
     scenes = [_scene(first_fields[scene], of_scene, bands, product, exclude) for scene, of_scene in assets.items()]
     metadata = product_metadata(bands, product, units, categorical=categorical)
     stated = {repr(header.href): product.tagged_embedding(header.tags) for header in headers}
-    return scenes, replace(metadata, attrs={**metadata.attrs, **attrs, **common_embedding_attrs(stated)})
+    return scenes, replace(metadata, attrs={**metadata.attrs, **common_embedding_attrs(stated)})
 
 
 def _require_one_level(files: Sequence[FileFields]) -> None:
@@ -159,32 +150,28 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         header = alpha_as_data(header)
     baseline = str(fields.fields["baseline"]) if "baseline" in fields.fields else baseline
     of_scene = sidecars.of(header.href, fields.scene, fields.file)
-    bands, unknown = {}, False
+    bands = {}
     for band in held:
         strict = rescale and not has_scale(header, band.index)
         rule = product_radiometry(
-            product, band, fields.file, baseline=baseline, strict=strict, of_scene=of_scene, scene=fields.scene
-        )
+            product, band, fields.file, dtype=header.dtypes[band.index - 1], baseline=baseline, strict=strict,
+            of_scene=of_scene, scene=fields.scene,
+        )  # fmt: skip
         name = fields.file or band.name
-        if rule is None and strict and len(band.files) > 1 and name not in band.files:
+        ambiguous = rule is None and len(band.files) > 1 and name not in band.files
+        if ambiguous and strict:
             problem = f"Cannot rescale {header.href!r}: {name!r} may mean {' or '.join(band.files)} of {product.name}."
             remedy = "Pass {scale} and {offset}. Or rename the files to one of the names."
             raise InputError(problem, remedy=remedy, argument="rescale")
-        unknown |= rule is None and _depends_on_baseline(product, name, baseline)
         asset = asset_of(header, band.index, band.nodata, rule)
+        unstated = rule is None and not has_scale(header, band.index)
+        depends = ambiguous or is_scale_unknown(product, name, dtype=asset.dtype, baseline=baseline)
         quantization = product.quantization(asset.dtype)
-        asset = replace(asset, extra_nodata=product.ignore, quantization=quantization)
+        asset = replace(
+            asset, extra_nodata=product.ignore, quantization=quantization, scale_unknown=unstated and depends
+        )
         bands[band.name] = asset, rule.unit if rule else "1"
-    return _File(fields=fields, bands=bands, has_unknown_scale=unknown)
-
-
-def _depends_on_baseline(product: Product, file: str, baseline: str | None) -> bool:
-    """Return whether the scale of a band cannot be chosen without another baseline."""
-    try:
-        product.radiometry(file, baseline=baseline)
-    except InputError:
-        return True
-    return False
+    return _File(fields=fields, bands=bands)
 
 
 def product_metadata(

@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 
 from geoxt.errors import InputError
 
+BASELINE = re.compile(r"N?(\d{2}|\d(?=\.))\.?(\d{2})")
+"""Processing baseline of Sentinel-2: "04.00", "4.00", "N0400" or "0400"."""
 _REPROCESSED = 9999
 """Sentinel-2's baseline number of products made by users, which does not determine the scale."""
 
@@ -61,9 +63,7 @@ def choose(
             f"Cannot choose the scale and offset of band {file} of {product or 'the product'}: they depend on the "
             f"processing baseline, which is {baseline!r}."
         )
-        remedy = (
-            "Pass {rescale:False}. Or pass {baseline:'05.09'} of files, or set s2:processing_baseline of STAC items."
-        )
+        remedy = "Pass {rescale:False}. Or pass {baseline:'05.09'}."
         raise InputError(problem, remedy=remedy, argument="rescale")
     return next((rule for rule in dated if _holds(rule, number)), None)
 
@@ -74,6 +74,6 @@ def _holds(rule: Radiometry, number: int) -> bool:
 
 
 def _number(baseline: str | None) -> int | None:
-    """Return 400 for "04.00", "N0400" or "0400"; `None` for other texts."""
-    match = re.fullmatch(r"N?(\d{2})\.?(\d{2})", baseline or "")
+    """Return 400 for "04.00", "4.00", "N0400" or "0400"; `None` for other texts."""
+    match = BASELINE.fullmatch(baseline or "")
     return int(match[1] + match[2]) if match else None

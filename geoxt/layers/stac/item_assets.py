@@ -20,6 +20,7 @@ from geoxt.layers.stac.item_bands import (
     band_dtype,
     band_nodata,
     band_radiometry,
+    has_unknown_scale,
     sidecar_scales,
 )
 from geoxt.layers.stac.layouts import ItemBand
@@ -135,11 +136,12 @@ class ItemAssets:
         dtype = header.dtypes[position] if header is not None else dtype
         assert grid is not None
         assert dtype is not None
-        rule = band_radiometry(item, band, strict=False)
+        rule = band_radiometry(item, band, strict=False, dtype=dtype)
         if rule is None and self._choice.rescale:
-            rule = band_radiometry(item, band, strict=True, of_scene=self._scales_of(item))
+            rule = band_radiometry(item, band, strict=True, dtype=dtype, of_scene=self._scales_of(item))
         shared, of_file = header is not None and href not in self._by_href, rule is None
         unscaled = header is None and of_file and self._requires_scale(item, band)
+        unknown = rule is None and has_unknown_scale(item, band, dtype)
         if rule is None and header is not None:
             rule = Radiometry(scale=header.scales[position], offset=header.offsets[position])
         return Asset(
@@ -159,18 +161,22 @@ class ItemAssets:
             stated=True,
             scale=rule.scale if rule else 1.0,
             offset=rule.offset if rule else 0.0,
+            scale_unknown=unknown and (rule is None or (rule.scale, rule.offset) == (1.0, 0.0)),
         )
 
     def _zarr_asset(self, item: OpenItem, band: ItemBand, header: Header) -> Asset:
         """Return the asset of a band of a Zarr group; scale and nodata of the store take precedence."""
         asset = zarr_band(item.item.id, band, header)
-        rule = band_radiometry(item, band, strict=False) if (asset.scale, asset.offset) == (1.0, 0.0) else None
+        stated = (asset.scale, asset.offset) != (1.0, 0.0)
+        rule = None if stated else band_radiometry(item, band, strict=self._choice.rescale, dtype=asset.dtype)
+        unknown = not stated and rule is None and has_unknown_scale(item, band, asset.dtype)
         rule = rule or Radiometry(scale=asset.scale, offset=asset.offset)
         nodata = representable(band_nodata(item, band, self._choice, None), asset.dtype)
         ignored = item.product.ignore if item.product is not None else ()
         return replace(
             asset, nodata=nodata if asset.nodata is None else asset.nodata,
             extra_nodata=(*asset.extra_nodata, *ignored), scale=rule.scale, offset=rule.offset,
+            scale_unknown=unknown,
         )  # fmt: skip
 
 

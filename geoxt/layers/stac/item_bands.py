@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import pystac
 
+from geoxt.errors import InputError
 from geoxt.layers.cubes.zarr_header import is_zarr
 from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.files.sidecars import Scales, scales_of_item
 from geoxt.layers.products import Product, Radiometry
-from geoxt.layers.radiometry import baseline_of, is_harmonised, product_radiometry
+from geoxt.layers.radiometry import baseline_of, is_harmonised, is_scale_unknown, product_radiometry
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.pixels.credentials import Credentials
@@ -51,6 +53,8 @@ class OpenItem:
     """All its bands."""
     bands: list[ItemBand]
     """Bands to open."""
+    baseline: str | None = None
+    """Processing baseline by the caller, of items that state none."""
 
     @property
     def product(self) -> Product | None:
@@ -95,7 +99,7 @@ def band_nodata(item: OpenItem, band: ItemBand, choice: Choice, header: Header |
 
 
 def band_radiometry(
-    item: OpenItem, band: ItemBand, *, strict: bool, of_scene: Scales | None = None
+    item: OpenItem, band: ItemBand, *, strict: bool, dtype: str | None = None, of_scene: Scales | None = None
 ) -> Radiometry | None:
     """Return scale and offset of a band from the item, else from the scene's metadata file, else from the product.
 
@@ -105,6 +109,8 @@ def band_radiometry(
         The band of the item.
     strict
         Whether to raise if the scale depends on metadata that the item lacks.
+    dtype
+        Stored data type; by default that of the item.
     of_scene
         Scales in the metadata file of the scene.
 
@@ -118,17 +124,46 @@ def band_radiometry(
         return None
     collection = item.product.collection(item.item.collection_id or "") if item.product is not None else None
     harmonised = is_harmonised(properties, collection.harmonised if collection is not None else None)
+    if rule is None and _is_former_collection(item):
+        if strict:
+            problem = f"Cannot rescale item {item.item.id!r}: the scales of Landsat's Collection 1 are not known."
+            raise InputError(problem, remedy="Pass items of Collection 2. Or pass {rescale:False}.", argument="rescale")
+        return None
     if rule is None:
-        name, baseline = _file_band(item, band), baseline_of(properties, item.item.id)
-        key = band.key, band.index, name, baseline, harmonised
+        name, baseline = _file_band(item, band), _baseline(item, band)
+        key = band.key, band.index, name, baseline, harmonised, dtype
         cache = {} if strict or of_scene else item.layout.radiometry
         if key not in cache:
             cache[key] = product_radiometry(
-                item.product, band.band, name, baseline=baseline, harmonised=harmonised, strict=strict,
-                of_scene=of_scene, scene=item.item.id,
+                item.product, band.band, name, dtype=dtype or band.dtype, baseline=baseline, harmonised=harmonised,
+                strict=strict, of_scene=of_scene, scene=item.item.id,
             )  # fmt: skip
         rule = cache[key]
     return replace(rule, offset=0.0) if rule is not None and harmonised else rule
+
+
+def has_unknown_scale(item: OpenItem, band: ItemBand, dtype: str) -> bool:
+    """Return whether the scale of a band without one depends on metadata that the item lacks.
+
+    Integers of these satellites in an unknown collection have an offset, unless they were converted.
+    """
+    if item.product is None:
+        platform = str(item.item.properties.get("platform") or "").lower()
+        return np.dtype(dtype).kind in "iu" and platform.startswith(("sentinel-2", "landsat-")) and not band.classes
+    if band.band is None:
+        return False
+    name = _file_band(item, band)
+    unknown = is_scale_unknown(item.product, name, dtype=dtype, baseline=_baseline(item, band))
+    return unknown or _is_former_collection(item)
+
+
+def _is_former_collection(item: OpenItem) -> bool:
+    """Return whether an item is of Landsat's Collection 1, whose scales differ from those of Collection 2."""
+    return str(item.item.properties.get("landsat:collection_number", "")).lstrip("0") == "1"
+
+
+def _baseline(item: OpenItem, band: ItemBand) -> str | None:
+    return baseline_of(item.item.properties, item.item.id, item.href(band)) or item.baseline
 
 
 def _file_band(item: OpenItem, band: ItemBand) -> str:

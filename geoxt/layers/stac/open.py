@@ -18,6 +18,7 @@ from geoxt.layers.exclusion_masks import SomeExclude, split_exclude, with_masks
 from geoxt.layers.native import assemble_native, is_native
 from geoxt.layers.options import StacOptions
 from geoxt.layers.products import Product
+from geoxt.layers.radiometry import check_baseline
 from geoxt.layers.stac.bands import choose_bands, legend_of
 from geoxt.layers.stac.duplicates import newest_first
 from geoxt.layers.stac.filters import Selection, SomeTimes, parse_times
@@ -55,6 +56,7 @@ def open_stac(
     composite: Composite = "first",
     exclude: SomeExclude = (),
     rescale: bool = False,
+    baseline: str | None = None,
     nodata: float | None = None,
     stac_cfg: StacConfig | None = None,
     dtype: npt.DTypeLike | None = None,
@@ -129,6 +131,9 @@ def open_stac(
         and offset are taken from the item, else from the product and processing baseline, else from the file; a file
         whose header was not read, and whose scale no other source states, raises CatalogError at its first read if it
         has one. Class codes are not rescaled.
+    baseline
+        Processing baseline of Sentinel-2 items that state none by `s2:processing_baseline`, `processing:version` or
+        their product id, as "05.09", "0509" or "N0509".
     nodata
         Stored value of missing pixels, if items and files state none.
     stac_cfg
@@ -205,10 +210,14 @@ def open_stac(
     if isinstance(product, str):
         product = products.get(product)
     item_products = match_products(stac_items) if product is None else [product] * len(stac_items)
+    check_baseline(item_products, baseline)
     layouts = layouts_of(stac_items, item_products, stac_cfg)
     distinct = list(dict.fromkeys(layouts))
     bands_of = dict(zip(distinct, choose_bands(distinct, [bands] if isinstance(bands, str) else bands), strict=True))
-    items = [OpenItem(item=i, layout=x, bands=bands_of[x]) for i, x in zip(stac_items, layouts, strict=True)]
+    items = [
+        OpenItem(item=item, layout=layout, bands=bands_of[layout], baseline=baseline)
+        for item, layout in zip(stac_items, layouts, strict=True)
+    ]
     credentials = make_credentials(sign, env, cache)
     exclude, masks = split_exclude(exclude)
     choice = Choice(

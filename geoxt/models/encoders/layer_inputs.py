@@ -224,6 +224,10 @@ def _conversion(layer: Any, position: int, units: Units, factor: float, model: s
         raise InputError(msg, remedy=remedy, argument="bands")
     if units != "reflectance":
         return 1.0, 0.0
+    radiometry = str(attrs.get("radiometry", ""))
+    if scales is None and radiometry.startswith("as stored"):
+        msg = f"Cannot pass a layer to {model!r}, which takes reflectance: the layer is {radiometry}."
+        raise InputError(msg, remedy="Pass {bands}, a layer opened with rescale=True.", argument="bands")
     if scales is not None and offsets is not None and position < len(scales):
         scale, offset = float(scales[position]) * factor, float(offsets[position]) * factor
         return round(scale, 9), round(offset, 6)

@@ -327,6 +327,54 @@ def test_bands_scale_and_area(tmp_path):
         geoxt.open_zarr(tmp_path / "a.zarr", bbox=(0, 0, 1, 1))
 
 
+RED_NIR = {
+    name: (("y", "x"), np.full((60, 70), value, "uint16"), {})
+    for name, value in (("B04", 1500), ("B08", 3000))  # NDVI 0.6 with the offset of baseline 04.00, else 1 / 3
+}
+
+
+@pytest.mark.parametrize(
+    ("store", "attrs", "baseline", "ndvi"),
+    [
+        ("a.zarr", {}, None, None),
+        ("a.zarr", {}, "05.09", 0.6),
+        ("a.zarr", {}, "03.00", 1 / 3),
+        ("a.zarr", {"stac_discovery": {"properties": {"processing:version": "05.11"}}}, "03.00", 0.6),
+        ("a.zarr", {"stac_discovery": {"id": "S2A_MSIL2A_20220517T100559_N0301_R022_T33UUU_2022"}}, None, 1 / 3),
+        ("S2A_MSIL2A_20220517T100559_N0509_R022_T33UUU_20220517T163202.zarr", {}, None, 0.6),
+    ],
+)
+def test_index_follows_the_baseline_of_a_store(tmp_path, store, attrs, baseline, ndvi):
+    write_store(tmp_path / store, RED_NIR, attrs=attrs)
+    layer = geoxt.open_zarr(tmp_path / store, product="sentinel2", baseline=baseline)
+    if ndvi is not None:
+        assert np.allclose(geoxt.indices.append(layer, "ndvi").sel(band="ndvi"), ndvi)
+        return
+    with pytest.raises(InputError, match="Cannot compute ndvi .*unknown. Open the layer with .*baseline="):
+        geoxt.indices.append(layer, "ndvi")
+    with pytest.raises(InputError, match="depend on the processing baseline, which is None.*Pass .*baseline="):
+        geoxt.open_zarr(tmp_path / store, product="sentinel2", rescale=True)
+    with pytest.raises(InputError, match="a baseline without a product"):
+        geoxt.open_zarr(tmp_path / store, baseline="05.09")
+
+
+def test_index_of_a_dataset_follows_its_encoding(tmp_path):
+    coords = {**coordinates(GRID), "spatial_ref": coordinates(GRID)["spatial_ref"]}
+    stored = xr.Dataset({name: (dims, values) for name, (dims, values, _) in RED_NIR.items()}, coords)
+    options = {"product": "sentinel2", "source_crs": GRID.crs}
+    with pytest.raises(InputError, match="Cannot compute ndvi .*unknown"):
+        geoxt.indices.append(geoxt.open_xarray(stored, **options), "ndvi")
+    layer = geoxt.open_xarray(stored, baseline="05.09", **options)
+    assert np.allclose(geoxt.indices.append(layer, "ndvi").sel(band="ndvi"), 0.6)
+    physical = stored * np.float32(0.0001) - np.float32(0.1)  # floating-point numbers of an unknown conversion
+    with pytest.raises(InputError, match="Cannot compute ndvi .*unknown"):
+        geoxt.indices.append(geoxt.open_xarray(physical, baseline="05.09", **options), "ndvi")
+    for variable in physical.data_vars.values():
+        variable.encoding |= {"scale_factor": 0.0001, "add_offset": -0.1}  # as decoded by xarray
+    layer = geoxt.open_xarray(physical, **options)
+    assert np.allclose(geoxt.indices.append(layer, "ndvi").sel(band="ndvi"), 0.6)
+
+
 def test_class_codes(tmp_path):
     attrs = {"flag_values": [1, 2], "flag_meanings": "water forest"}
     codes = np.ones((60, 70), "uint8")

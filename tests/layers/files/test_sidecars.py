@@ -84,7 +84,7 @@ def test_coefficients_are_read_per_scene(tmp_path):
 
 def test_missing_coefficients_raise_on_rescale(tmp_path):
     write_scene(tmp_path, form=None)
-    assert "radiometry" not in open_cogs(tmp_path, bands=["B4"]).attrs
+    assert open_cogs(tmp_path, bands=["B4"]).attrs["radiometry"].endswith("unknown")
     message = rf"Cannot rescale band B4 of scene '{STEM}': '{STEM}_MTL.json' or '.*txt' beside it is missing.*Put"
     with pytest.raises(InputError, match=message):
         open_cogs(tmp_path, bands=["B4"], rescale=True)
