@@ -14,7 +14,7 @@ from geoxt.models.band_match import BandNames
 from geoxt.reprs import abbreviate, html_table
 from geoxt.tasks import TaskKind
 
-_OPTIONAL = ("common_names", "wavelengths", "temperature")
+_OPTIONAL = ("common_names", "wavelengths", "temperature", "target_mean", "target_std")
 """Fields that model cards of earlier versions lack."""
 
 
@@ -25,8 +25,8 @@ class Card:
     Raises
     ------
     InputError
-        If the task is unknown, the numbers of bands, means and standard deviations differ or are not finite, or the
-        temperature is not above 0.
+        If the task is unknown, the numbers of bands, means and standard deviations differ or are not finite, those of
+        the targets do not fit the task, or the temperature is not above 0.
     """
 
     task: str
@@ -57,6 +57,11 @@ class Card:
     """Center wavelength of each band in micrometres, `None` for a band without one; empty if none is known."""
     temperature: float = 1.0
     """Divisor of the logits before the softmax; 1 for a model that is not calibrated (`geoxt.assess.calibrate`)."""
+    target_mean: tuple[float, ...] = ()
+    """Mean of each regressed quantity over the training targets, in its unit; empty if the model's last layer is not
+    trained on standardized targets."""
+    target_std: tuple[float, ...] = ()
+    """Standard deviation of each regressed quantity, in its unit."""
 
     def __post_init__(self) -> None:
         tasks.get(self.task)
@@ -70,10 +75,21 @@ class Card:
                 raise InputError(
                     msg, remedy="Pass {mean} and {std}, finite numbers, and a deviation above 0.", value=band
                 )
+        if self.target_mean or self.target_std:
+            self._require_target_scale()
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             msg = f"Cannot divide logits by a temperature of {self.temperature!r}."
             remedy = "Pass {temperature:1.0}, or a finite number above 0."
             raise InputError(msg, remedy=remedy, value=self.temperature, argument="temperature")
+
+    def _require_target_scale(self) -> None:
+        means, deviations = self.target_mean, self.target_std
+        finite = all(map(math.isfinite, (*means, *deviations))) and all(std > 0 for std in deviations)
+        if not (finite and len(means) == len(deviations) == len(self.codes)) or self.kind.activation != "identity":
+            msg = f"Cannot standardize the {len(self.codes)} targets of {self.task} by the means {means} and the "
+            msg += f"standard deviations {deviations}."
+            remedy = "Pass {target_mean} and {target_std} of a regression, finite, above 0 and one for each quantity."
+            raise InputError(msg, remedy=remedy, argument="target_std")
 
     def __str__(self) -> str:
         rows = "; ".join(f"{name} {text}" for name, text in self._rows().items())

@@ -41,7 +41,7 @@ ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class Network(nn.Module):
-    """The model of a model card; standardizes its input bands.
+    """The model of a model card; standardizes its input bands, and returns regressed values in their units.
 
     Parameters
     ----------
@@ -61,9 +61,13 @@ class Network(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(card.mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(card.std, dtype=torch.float32)[:, None, None])
+        self.target_mean: Tensor | None
+        self.target_std: Tensor | None
+        for name, values in (("target_mean", card.target_mean), ("target_std", card.target_std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32) if values else None)
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return the model's output for images, such as logits (N, K, H, W).
+        """Return the model's output for images: logits (N, K, H, W), or values in the units of the targets.
 
         Parameters
         ----------
@@ -75,8 +79,22 @@ class Network(nn.Module):
         scaled = (image - self.mean) / self.std
         if valid is not None:
             scaled = scaled.where(valid.unsqueeze(-3), 0)
-        logits: Tensor = self.body(scaled)
-        return logits
+        return self.in_target_units(self.body(scaled))
+
+    def in_target_units(self, output: Tensor) -> Tensor:
+        """Return outputs (N, K, ...) for standardized targets in the units of the targets."""
+        if self.target_mean is None or self.target_std is None:
+            return output
+        return output * by_channel(self.target_std, output) + by_channel(self.target_mean, output)
+
+    def standardized(self, values: Tensor) -> Tensor:
+        """Return targets or outputs (N, K, ...) with the mean and the standard deviation of the card's targets removed.
+
+        The inverse of `in_target_units`; unchanged if the card standardizes no targets.
+        """
+        if self.target_mean is None or self.target_std is None:
+            return values
+        return (values - by_channel(self.target_mean, values)) / by_channel(self.target_std, values)
 
     def activate(self, logits: Tensor) -> Tensor:
         """Return probabilities of logits, or values of a regression unchanged.
@@ -95,6 +113,11 @@ class Network(nn.Module):
         if activation == "softmax" and self.card.temperature != 1:
             logits = logits / self.card.temperature
         return ACTIVATIONS[activation](logits)
+
+
+def by_channel(numbers: Tensor, output: Tensor) -> Tensor:
+    """Return a number of each channel (K,) in the dimensions of outputs (N, K, ...)."""
+    return numbers.view(-1, *[1] * (output.ndim - 2))
 
 
 def _build_body(card: Card, seed: int) -> nn.Module:

@@ -84,7 +84,17 @@ def graph_of(path):
 @pytest.mark.parametrize(
     ("fields", "shape"),
     [
-        ({"task": "pixelwise-regression", "codes": (0,), "names": ("height",), "colors": ("#000000",)}, (2, 2, 16, 24)),
+        (
+            {
+                "task": "pixelwise-regression",
+                "codes": (0,),
+                "names": ("height",),
+                "colors": ("#000000",),
+                "target_mean": (20.0,),
+                "target_std": (8.0,),
+            },
+            (2, 2, 16, 24),
+        ),
         pytest.param(
             {"task": "change", "model": "test_fc_siam_diff", "options": {}}, (2, 2, 2, 16, 24), marks=pytest.mark.slow
         ),

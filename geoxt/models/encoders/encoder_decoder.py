@@ -111,8 +111,7 @@ class EncoderDecoder(Network):
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return logits or values of images, as `Network` does; the encoder normalizes them."""
-        output: Tensor = self.body(self._bands(image), valid)
-        return output
+        return self.in_target_units(self.body(self._bands(image), valid))
 
     def embed(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Return the last feature map (N, F, h, w) of the encoder."""

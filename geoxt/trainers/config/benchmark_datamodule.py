@@ -137,13 +137,13 @@ class BenchmarkDataModule(SampleDataModule):
                     remedy = f"Pass {{splits}} of {', '.join(labeled)}." if labeled else "Pass another {task}."
                     raise InputError(msg, remedy=remedy, value=name, argument="splits")
 
-    def _statistics_samples(self, image: str) -> Iterator[Mapping[str, Any]]:
-        """Yield training samples with the image only, so that no label is decoded for statistics."""
+    def _statistics_samples(self, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """Yield training samples with some keys only, so that no other file is decoded for statistics."""
         dataset: Any = self.train
-        if image not in self.spec.assets:
-            return super()._statistics_samples(image)
-        images = to_torch(dataset.data, keys=[image])
-        return (images[index] for index in evenly_spaced(len(images)))
+        if not set(keys) <= set(self.spec.assets):
+            return super()._statistics_samples(keys)
+        samples = to_torch(dataset.data, keys=list(keys))
+        return (samples[index] for index in evenly_spaced(len(samples)))
 
 
 def _spec_of(name: str) -> datasets.Spec:

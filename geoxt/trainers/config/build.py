@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -109,6 +110,8 @@ def _encoder_decoder(config: TrainingConfig, data: Any, task: str) -> EncoderDec
         remedy = f"Pass {{model_options}} with some of {', '.join((*_DECODER_OPTIONS, *_LOADING_OPTIONS))}."
         raise InputError(msg, remedy=remedy, value=next(iter(options)))
     card = data.card(task=task)
+    if not config.recipe.standardize_targets:
+        card = replace(card, target_mean=(), target_std=())
     nodes = nodes_of(data.data) if isinstance(data, WindowDataModule) else {}
     layer = next(iter(nodes.values()))["image"] if nodes else list(card.bands)
     encoder = load(str(config.model).removeprefix(ENCODER), bands=layer, **loading)

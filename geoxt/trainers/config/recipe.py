@@ -43,6 +43,9 @@ class Recipe:
         Whether to store images in channels-last memory format, which is faster for many models (up to twice on CPUs).
     tta
         Whether to average test outputs over the eight flips and rotations of an image (test-time augmentation).
+    standardize_targets
+        Whether the loss of a regression is that of targets standardized by `target_mean` and `target_std` of the model
+        card. Predictions and all other scores are in the units of the targets.
     monitor
         Validation score that selects the best epoch; by default that of the task, such as `val/miou`.
     """
@@ -61,4 +64,5 @@ class Recipe:
     ema_decay: float | None = 0.98
     channels_last: bool = False
     tta: bool = False
+    standardize_targets: bool = True
     monitor: str | None = None

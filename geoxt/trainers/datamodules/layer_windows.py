@@ -13,7 +13,7 @@ from dask.base import tokenize
 from torch.utils.data import DataLoader
 
 from geoxt.bridge import loader, statistics
-from geoxt.errors import InputError, OverlapError
+from geoxt.errors import InputError, LabelError, OverlapError
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.models import Card
@@ -30,6 +30,8 @@ from geoxt.windows import Window, parse_size
 
 _STATISTICS_WINDOWS = 256
 """Maximum number of training windows from which band statistics are computed."""
+_FEW_TARGETS = 4096
+"""Number of valid targets below which those of all windows of an epoch are read."""
 _COUNTED = 1024
 """Height and width of the windows in which labels are counted, in pixels."""
 
@@ -152,7 +154,8 @@ class WindowDataModule(ResumableDataModule):
         Returns
         -------
         Card
-            Names of the bands, their mean and standard deviation over at most 256 training windows, and the classes.
+            Names of the bands, their mean and standard deviation over at most 256 training windows, and the classes. Of
+            a regression also those of the targets.
 
         Raises
         ------
@@ -164,6 +167,7 @@ class WindowDataModule(ResumableDataModule):
         first = next(iter(nodes_of(self.data).values()))[kind.key or ""]
         classes = legend or (legend_of_labels(labels) if kind.is_categorical else _quantities(first))
         bands = statistics(image, self.windows[:_STATISTICS_WINDOWS], percentiles=())
+        targets = self._target_scale(labels) if kind.activation == "identity" else {}
         nodata = nodata_of(first)
         return Card(
             task=task,
@@ -177,8 +181,29 @@ class WindowDataModule(ResumableDataModule):
             colors=classes.colors,
             nodata=None if nodata is None or np.isnan(nodata) else int(nodata),
             size=self.size,
+            **targets,
             **band_meanings(self.data, "image"),
         )
+
+    def _target_scale(self, targets: SomeData) -> dict[str, Any]:
+        """Return mean and standard deviation of the targets in the training windows, as fields of a model card.
+
+        Of sparse targets, all windows of an epoch are read.
+        """
+        bands = None
+        for count in (_STATISTICS_WINDOWS, len(self.windows)):
+            try:
+                bands = statistics(targets, self.windows[:count], percentiles=())
+            except InputError as error:  # a band without a valid pixel
+                if count == len(self.windows):
+                    msg = "Cannot standardize targets: the training windows of an epoch have none that is valid."
+                    raise LabelError(
+                        msg, remedy="Make the data module with another split, or a larger length."
+                    ) from error
+            if bands is not None and min(bands.count) >= _FEW_TARGETS:
+                break
+        assert bands is not None
+        return {"target_mean": bands.mean, "target_std": bands.std}
 
     def class_counts(self, key: str, legend: Legend) -> torch.Tensor:
         """Return the number of labelled pixels of each class in the training part, int64 (classes,); reads its labels.

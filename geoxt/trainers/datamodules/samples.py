@@ -135,7 +135,8 @@ class SampleDataModule(ResumableDataModule):
         Returns
         -------
         Card
-            With mean and standard deviation of each band over at most 1024 training samples.
+            With mean and standard deviation of each band over at most 1024 training samples, and of the targets of a
+            regression.
 
         Raises
         ------
@@ -144,7 +145,11 @@ class SampleDataModule(ResumableDataModule):
         """
         kind = supervision_of(task).kind
         keys = {"image": "image", "target": kind.key or "", **(names or {})}
-        moments, size = _moments(self._statistics_samples(keys["image"]), keys["image"], series=kind.takes_series)
+        target = keys["target"] if kind.activation == "identity" else None
+        read = [keys["image"], *([] if target is None else [target])]
+        targets = _TargetMoments(target, pixels=kind.target == "pixels")
+        samples = (targets.update(dict(sample)) for sample in self._statistics_samples(read))
+        moments, size = _moments(samples, keys["image"], series=kind.takes_series)
         labels = getattr(self.train, "bands", None) if bands is None else np.asarray(bands).tolist()
         band_names = list(map(str, labels or [f"band {n + 1}" for n in range(len(moments.mean))]))
         if len(band_names) != len(moments.mean):
@@ -162,11 +167,12 @@ class SampleDataModule(ResumableDataModule):
             names=classes.names,
             colors=classes.colors,
             size=size,
+            **targets.scale(),
         )
 
-    def _statistics_samples(self, image: str) -> Iterator[Mapping[str, Any]]:
-        """Yield the training samples for band statistics; one is in memory at a time."""
-        del image
+    def _statistics_samples(self, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """Yield the training samples for statistics of some keys; one is in memory at a time."""
+        del keys
         return (self.train[index] for index in evenly_spaced(len(self.train)))
 
     def _legend(self, kind: TaskKind, target: str) -> Legend:
@@ -285,6 +291,40 @@ class _Loader(DataLoader[Any]):
 def evenly_spaced(count: int) -> list[int]:
     """Return at most `_STATISTICS_SAMPLES` indices, spread so that classes stored one after the other all occur."""
     return np.unique(np.linspace(0, count - 1, min(count, _STATISTICS_SAMPLES)).round().astype(int)).tolist()
+
+
+class _TargetMoments:
+    """Mean and standard deviation of the targets of a regression; other tasks have no key of them.
+
+    Parameters
+    ----------
+    key
+        Key of the targets, or `None`.
+    pixels
+        Whether a sample has a target for each pixel.
+    """
+
+    def __init__(self, key: str | None, *, pixels: bool) -> None:
+        self._key, self._pixels, self._moments = key, pixels, RunningMoments()
+
+    def update(self, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add the targets of a sample, and return the sample."""
+        if self._key is not None:
+            values = torch.as_tensor(entry(dict(sample), self._key)).double()
+            values = values.reshape(-1, *values.shape[-2:]) if self._pixels else values.reshape(-1, 1)
+            known, valid = values.isfinite(), sample.get(f"{self._key}_valid")
+            known = known if valid is None else known & torch.as_tensor(valid)
+            self._moments.update(values.numpy(), known.numpy())
+        return sample
+
+    def scale(self) -> dict[str, Any]:
+        """Return the fields of a model card."""
+        if self._key is None:
+            return {}
+        if not self._moments.count.all():
+            msg = f"Cannot standardize targets: no training sample that was read has a finite {self._key!r}."
+            raise LabelError(msg, remedy="Pass training samples with labels.")
+        return {"target_mean": tuple(self._moments.mean.tolist()), "target_std": tuple(self._moments.std.tolist())}
 
 
 def _moments(

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from geoxt.metrics.label_codes import IGNORE
+from geoxt.models.network import by_channel
 from geoxt.tasks import Activation
 
 Loss = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]
@@ -111,7 +112,7 @@ def one_vs_rest(logits: Tensor, target: Tensor, smoothing: float = 0.0, weights:
     labeled = torch.ones_like(target[:, :1], dtype=torch.bool) if mixed else (target != IGNORE)[:, None]
     truth = target if mixed else _one_hot(target, logits.shape[1])
     terms = F.binary_cross_entropy_with_logits(logits, _smooth(truth.to(logits.dtype), smoothing), reduction="none")
-    scale = labeled.to(logits.dtype) if weights is None else labeled * _by_channel(weights, logits)
+    scale = labeled.to(logits.dtype) if weights is None else labeled * by_channel(weights, logits)
     return (terms * scale).sum() / scale.expand_as(terms).sum().clamp(min=torch.finfo(logits.dtype).tiny)
 
 
@@ -231,10 +232,6 @@ def _smooth(target: Tensor, smoothing: float) -> Tensor:
     return target * (1 - smoothing) + smoothing / 2
 
 
-def _by_channel(weights: Tensor, output: Tensor) -> Tensor:
-    return weights.view(-1, *[1] * (output.ndim - 2))
-
-
 def _soft_overlap(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return intersection, predicted and labeled area per class, (K,), with probabilities as fractions of pixels."""
     labeled = (target != IGNORE)[:, None]
@@ -256,6 +253,6 @@ def _known_mean(loss: Callable[..., Tensor], output: Tensor, target: Tensor, wei
     labeled = ~target.isnan()
     scale = labeled.to(output.dtype)
     if weights is not None:
-        scale = scale * _by_channel(weights, output)
+        scale = scale * by_channel(weights, output)
     terms = loss(output, target.where(labeled, 0).to(output.dtype), reduction="none")
     return (terms * scale).sum() / scale.sum().clamp(min=torch.finfo(output.dtype).tiny)

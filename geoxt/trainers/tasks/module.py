@@ -77,8 +77,14 @@ class Task(pl.LightningModule):
     ) -> None:
         super().__init__()
         network, card = (card, card.card) if isinstance(card, Network) else (None, card)
-        self.card = card
         self.recipe = recipe or Recipe()
+        if card.target_mean and not self.recipe.standardize_targets:
+            if network is not None:
+                msg = f"Cannot train a {type(network).__name__} whose model card standardizes targets without that."
+                remedy = "Pass a network of a {card} without target_mean and target_std, as dataclasses.replace makes."
+                raise InputError(msg, remedy=remedy, argument="card")
+            card = replace(card, target_mean=(), target_std=())
+        self.card = card
         self.supervision = supervision_of(card.task)
         self.kind = self.supervision.kind
         if self.kind.is_categorical and len(card.codes) < MIN_CLASSES:
@@ -250,6 +256,10 @@ class Task(pl.LightningModule):
             if before != now:
                 msg = f"Cannot resume from the checkpoint: its {name} are {before!r}, those of the data {now!r}."
                 raise InputError(msg, remedy="Pass the same data. Or pass another folder.", value=before)
+        if bool(stored.target_mean) != bool(self.card.target_mean):
+            state = "standardized" if stored.target_mean else "not standardized"
+            msg = f"Cannot resume from the checkpoint: its targets are {state}, unlike those of this run."
+            raise InputError(msg, remedy="Pass another folder, or a recipe with the other standardize_targets.")
         if _WEIGHTS in checkpoint:
             self.class_weights = checkpoint[_WEIGHTS].cpu()
             self._weights_restored = True
@@ -305,7 +315,8 @@ class Task(pl.LightningModule):
         output = self._output(entry(batch, self.image_key), validity(batch, self.image_key), stage)
         smoothing = self.recipe.label_smoothing if stage == "train" else 0.0
         weights = None if self.class_weights is None else same_device(self.class_weights, output)
-        loss = self.loss(output, target, smoothing, weights)
+        standardized = self.network.standardized
+        loss = self.loss(standardized(output), standardized(target), smoothing, weights)
         # The mean over an evaluation is that over its labels; counting them would make training steps wait for the GPU.
         if stage == "train":
             self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)

@@ -152,6 +152,11 @@ def test_only_adapters_are_trained(files, tmp_path):
 def test_linear_head_of_images(files, tmp_path, task):
     network = network_of(files, task=task, dropout=0.1).eval()
     assert network(images()).shape == (2, 2)
+    if task == "regression":
+        scaled = replace(card(task), target_mean=(9.0, 3.0), target_std=(2.0, 4.0))
+        other = models.EncoderDecoder(network.body.encoder, scaled, dropout=0.1).eval()
+        expected = network(images()) * torch.tensor([2.0, 4.0]) + torch.tensor([9.0, 3.0])
+        torch.testing.assert_close(other(images()), expected)
     restored = models.from_checkpoint(save_checkpoint(network, tmp_path / "model.ckpt"))
     assert torch.equal(restored(images()), network(images()))
 
