@@ -78,8 +78,8 @@ def estimate(
     Warns
     -----
     AssessmentWarning
-        If pixels are excluded, the reference has classes that the map lacks or the reverse, or a stratum has a single
-        pixel.
+        If pixels are excluded, the reference has classes that the map lacks or the reverse, or codes, taken as those of
+        the map, or a stratum has a single pixel.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def estimate(
     if map is not None and map.dtype.kind == "f":
         return continuous_estimate(survey, _numbers(frame, reference), map, _values_at(frame, map), areas, total)
     mapped, legend = _mapped_names(frame, map)
-    names = [_as_name(value, legend) for value in frame[reference]]
+    names = _reference_names(frame[reference], legend)
     classes = _classes(mapped, names, legend)
     return accuracy_of(
         survey,
@@ -263,12 +263,17 @@ def _require_on_map(inside: Array, where: str) -> None:
         raise OverlapError(problem, remedy="Pass the map that the sample was drawn from. Or remove those pixels.")
 
 
-def _as_name(value: Any, legend: Legend | None) -> str:
-    """Return the class name of a reference, which may be a code."""
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    if legend is not None and text not in legend.names and text.lstrip("-").isdigit() and int(text) in legend.codes:
-        return legend.name(int(text))
-    return text
+def _reference_names(reference: Any, legend: Legend | None) -> list[str]:
+    """Return the class names of a reference, and warn of codes, which are those of the map's legend."""
+    texts = [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v).strip() for v in reference]
+    if legend is None:
+        return texts
+    codes = {text for text in texts if text.lstrip("-").isdigit() and text not in legend.names}
+    names = {text: legend.name(int(text)) for text in sorted(codes, key=int) if int(text) in legend.codes}
+    if names:
+        text = ", ".join(f"{code} {name}" for code, name in names.items())
+        warnings.warn(f"The reference has codes, taken as those of the map: {text}.", AssessmentWarning, stacklevel=3)
+    return [names.get(text, text) for text in texts]
 
 
 def _classes(mapped: list[str], reference: list[str], legend: Legend | None) -> list[str]:

@@ -181,7 +181,6 @@ class BlendedMap:
             size=self.lattice.size,
             batch_size=self._batch_size(model),
             all_finite=self.encoding.all_finite,
-            requires_finite=self.runner.requires_finite,
             scale_check=self.runner.scale_check,
         )
         return pipeline.run(tiles)

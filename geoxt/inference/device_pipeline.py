@@ -98,8 +98,6 @@ class TilePipeline:
         Tiles per batch; the last batch is padded.
     all_finite
         Whether all channels of a valid pixel must be finite; else any of them.
-    requires_finite
-        Whether an output without any finite value is an error.
     scale_check
         Warns if the first tiles have other values than those on which the model was trained.
     """
@@ -112,12 +110,11 @@ class TilePipeline:
         size: tuple[int, int],
         batch_size: int,
         all_finite: bool,
-        requires_finite: bool,
         scale_check: ScaleCheck,
     ) -> None:
         self.tiles, self.model, self.device = tiles, model, model.device
         self.size, self.batch_size = size, batch_size
-        self.all_finite, self.requires_finite, self.scale_check = all_finite, requires_finite, scale_check
+        self.all_finite, self.scale_check = all_finite, scale_check
         self.dtype = tiles.reader.view.dtype
         self._any_finite: list[Tensor] = []
 
@@ -196,8 +193,7 @@ class TilePipeline:
         images, image_valid, output_valid = slot.device
         values = self.model(images.view(torch.uint16) if self.dtype == np.uint16 else images, image_valid)[: len(tiles)]
         is_finite = values.isfinite()
-        if self.requires_finite:
-            self._any_finite.append(is_finite.any())
+        self._any_finite.append(is_finite.any())
         finite = is_finite.all(dim=1) if self.all_finite else is_finite.any(dim=1)
         values = values.where(finite[:, None], 0)
         valid = output_valid[: len(tiles)] & finite

@@ -94,11 +94,6 @@ class Runner:
         options = self.options.devices, self.options.precision, self.options.compile
         return "Runner", self.digest, self.stage, self.head, self.batch_size, options
 
-    @property
-    def requires_finite(self) -> bool:
-        """Whether an output without any finite value is an error, as of all models made by geoxt."""
-        return isinstance(self.model, Network) or bool(getattr(self.model, "takes_valid", False))
-
     def input_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """Return the type in which pixels of a layer are passed: float32, or float64 to estimators that fit in it."""
         wide = getattr(self.model, "takes_float64", False) and np.result_type(dtype, np.float32) == np.float64
@@ -152,7 +147,7 @@ class Runner:
             images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
             valid = np.concatenate([valid, np.zeros((missing, *valid.shape[1:]), bool)])
         result: Array = self._run(images, valid)[:count].float().cpu().numpy()
-        if self.requires_finite and not np.isfinite(result).any():
+        if not np.isfinite(result).any():  # images are finite: invalid pixels are 0
             msg = f"Cannot predict with this model: none of its outputs for {count} tiles is finite."
             remedy = "Pass a {model} whose training did not diverge, or mark pixels of extreme values as nodata."
             raise InputError(msg, remedy=remedy, argument="model")

@@ -111,8 +111,14 @@ class RawTiff(RawBlocks):
     def __init__(self, file: rasterio.DatasetReader, descriptor: int, offsets: Array) -> None:
         pixel_interleaved = file.count > 1 and file.interleaving == Interleaving.pixel
         samples = file.count if pixel_interleaved else 1
-        super().__init__(descriptor, np.dtype(file.dtypes[0]), file.block_shapes[0], samples)
-        self._offsets = offsets.tolist()
+        dtype, (high, wide) = np.dtype(file.dtypes[0]), file.block_shapes[0]
+        super().__init__(descriptor, dtype, (high, wide), samples)
+        # A block that a truncated file has in part is left to GDAL, which reads none of its rows: else the result would
+        # depend on the reader. Strips at the bottom edge hold the rows that are left.
+        tops = high * np.arange(offsets.shape[1])
+        rows = np.full(len(tops), high) if wide < file.width else np.minimum(high, file.height - tops)
+        ends = offsets + (rows * wide * samples * dtype.itemsize)[:, None]
+        self._offsets = np.where(ends <= os.fstat(descriptor).st_size, offsets, 0).tolist()
 
     def __del__(self) -> None:
         os.close(self._descriptor)

@@ -49,6 +49,12 @@ def remote_version(href: str) -> RemoteVersion:
     return version
 
 
+def known_identity(href: str) -> str:
+    """Return ETag, modification time and size of a file if an earlier request of this process stated them, else ""."""
+    version = _versions.get(href)
+    return "" if version is None else version.identity or ""
+
+
 def renew_version(href: str, former: RemoteVersion, headers: Mapping[str, str] | None) -> None:
     """Replace the version of a file that changed, unless another thread did so.
 
@@ -86,4 +92,4 @@ def add_header(headers: str | None, header: str) -> str:
     return ",".join([*([headers] if headers else []), f'"{escaped}"'])
 
 
-__all__ = ["RemoteVersion", "add_header", "remote_version", "renew_version"]
+__all__ = ["RemoteVersion", "add_header", "known_identity", "remote_version", "renew_version"]

@@ -59,6 +59,11 @@ def test_nan_weights_of_detector_raise():
         detect(make_layer(), network, size=32)
 
 
+def test_module_whose_outputs_are_all_nan_raises():
+    with pytest.raises(InputError, match="none of its outputs for . tiles is finite. Pass a model="):
+        predict(make_layer(), Scores(float("nan"), limit=1e9), size=32).compute()
+
+
 def test_outputs_that_all_overflow_raise():
     network = make_network()
     with torch.no_grad():

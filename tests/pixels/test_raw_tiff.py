@@ -20,6 +20,7 @@ PLAIN = [
     {"interleave": "band"},
     {"interleave": "pixel", "blockysize": 7},
     {"blockysize": 70, "interleave": "band"},
+    {"blockysize": 16, "interleave": "band"},  # the last strip is shorter
     TILED | {"bigtiff": "yes", "interleave": "band"},
     {"count": 1, "blockysize": 70},
     {"count": 1, "bigtiff": "yes", "blockysize": 70},
@@ -121,3 +122,12 @@ def test_read_past_the_end_of_a_truncated_file_is_left_to_gdal(tmp_path):
         raw = open_raw(file, path)
         os.truncate(path, raw._offsets[2][4][2] + 5)
         assert raw.read([3], Window(0, 0, 70, 90)) is None
+    with rasterio.open(path) as file:
+        raw = open_raw(file, path)
+        rows, cols = file.block_shapes[0]
+        of_block = Window(4 * rows, 2 * cols, 1, 1)  # its first row is complete but for GDAL, which reads whole blocks
+        assert raw.read([3], of_block) is None
+        with pytest.raises(rasterio.errors.RasterioIOError):
+            file.read(3, window=((of_block.row, of_block.row + 1), (of_block.col, of_block.col + 1)))
+        before = Window(4 * rows, cols, 1, 1)
+        assert raw.read([3], before) == file.read(3, window=((4 * rows, 4 * rows + 1), (cols, cols + 1)))

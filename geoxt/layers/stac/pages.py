@@ -65,7 +65,7 @@ def items_of_pages(
     while True:
         features = _features(page, url)
         stated = matched(page) if stated is None else stated
-        fresh = [feature for feature in features if _is_new(feature, known, url)]
+        fresh = [feature for feature in features if is_new(feature, known, url)]
         count += len(fresh)
         if features and not fresh:
             problem = f"Cannot list the items of {redact_url(url)!r}: this page repeats items of pages before it."
@@ -113,8 +113,11 @@ def _next_link(page: Mapping[str, Any], url: str) -> Mapping[str, Any] | None:
     return link
 
 
-def _is_new(feature: Mapping[str, Any], known: dict[Any, set[str]], url: str) -> bool:
-    """Return whether an item differs from earlier items, whose contents are in `known`, and add it to them."""
+def is_new(feature: Mapping[str, Any], known: dict[Any, set[str]], url: str) -> bool:
+    """Return whether an item differs from earlier items, whose contents are in `known`, and add it to them.
+
+    Warns of another item of its id and collection that differs in footprint, dates or files.
+    """
     key, content = _identity(feature), _content(feature)
     contents = known.setdefault(key, set())
     if content in contents:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -20,7 +21,7 @@ import shapely
 from geoxt.errors import CatalogWarning, GeoxtError, InputError, ReadError
 from geoxt.layers.stac.api import is_api, search
 from geoxt.layers.stac.filters import Selection, select_items
-from geoxt.layers.stac.pages import SearchPolicy, items_of_pages, matched, parse_item, remote_item
+from geoxt.layers.stac.pages import SearchPolicy, is_new, items_of_pages, matched, parse_item, remote_item
 from geoxt.layers.stac.parquet import EXTENSIONS, read_parquet, time_range
 from geoxt.layers.stac.row_items import row_items
 from geoxt.pixels.credentials import redact_url
@@ -67,6 +68,8 @@ def read_items(source: SomeItems, selection: Selection | None = None) -> list[py
         collections: set[str] = set()
         candidates = _items(source, selection, collections)
         items = list(islice(select_items(candidates, selection, collections), selection.limit))
+        if isinstance(source, (str, os.PathLike)) and _is_parquet(os.fspath(source)):
+            items = _distinct_rows(items, os.fspath(source))
     if not items:
         problem = f"Cannot open a layer: the catalog holds no matching items{_dates(source, selection)}."
         raise InputError(problem, remedy="Widen the selection.")
@@ -80,6 +83,18 @@ def _dates(source: SomeItems, selection: Selection) -> str:
     path = os.fspath(source)
     dates = time_range(path) if _is_parquet(path) and not is_remote(path) else None
     return "" if dates is None else "; its items are of {} to {}".format(*np.datetime_as_string(dates, unit="D"))
+
+
+def _distinct_rows(items: list[pystac.Item], path: str) -> list[pystac.Item]:
+    """Return the items of a table, each once; warns of several of one id that differ, as of pages of an API."""
+    keys = [(item.collection_id, item.id) for item in items]
+    counts = Counter(keys) if len(set(keys)) < len(keys) else {}
+    known: dict[Any, set[str]] = {}
+    return [
+        item
+        for item, key in zip(items, keys, strict=True)
+        if counts.get(key, 1) == 1 or is_new(item.to_dict(include_self_link=False), known, path)
+    ]
 
 
 def _is_page(source: SomeItems) -> TypeGuard[str]:

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from geoxt.errors import InputError
+from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.file_version import local_file
+from geoxt.pixels.remote_version import known_identity
 from geoxt.source import Mosaic, VectorSource
 from geoxt.source.source_uses import find_uses
 from geoxt.trainers.loop.results import write_text
@@ -27,6 +29,8 @@ _MAX_VALUES = 2**22
 """Maximum number of values of an array in memory that are hashed; of more, evenly spaced ones."""
 _ARRAY = "array "
 """Prefix of the names of arrays in memory."""
+_REMOTE = "remote "
+"""Prefix of the unsigned addresses of remote files."""
 _T = TypeVar("_T")
 
 
@@ -41,8 +45,8 @@ def layer_files(data: SomeData) -> dict[str, str]:
     Returns
     -------
     dict
-        Size and modification time by path of a file, or a hash of values by name of an array in memory. Remote files
-        are left out: they would cost a request each.
+        Size and modification time by path of a file, or a hash of values by name of an array in memory. Of remote files
+        those whose ETag or time an earlier request stated, as `cache=` asks for: others would cost a request each.
     """
     paths: list[str] = []
     arrays = {}
@@ -54,7 +58,12 @@ def layer_files(data: SomeData) -> dict[str, str]:
                 arrays[f"{_ARRAY}{node}/{name}"] = _array_hash(layer.to_numpy())
             else:  # opened by xarray without dask
                 paths.append(str(layer.encoding.get("source", "")))
-    return {**file_versions(paths), **arrays}
+    return {**file_versions(paths), **_remote_versions(paths), **arrays}
+
+
+def _remote_versions(paths: Iterable[str]) -> dict[str, str]:
+    identities = {path: identity for path in dict.fromkeys(paths) if (identity := known_identity(path))}
+    return {f"{_REMOTE}{redact_url(path).partition('?')[0]}": identity for path, identity in identities.items()}
 
 
 def file_versions(paths: Iterable[str]) -> dict[str, str]:
@@ -77,7 +86,8 @@ def file_versions(paths: Iterable[str]) -> dict[str, str]:
 def require_same_files(folder: Path, versions: dict[str, str]) -> None:
     """Raise if files of the data have changed since the start of the run in a folder.
 
-    Paths are compared below the folder that all files share, which may differ. A run without a record is not compared.
+    Paths are compared below the folder that all files share, which may differ. A remote file is compared if its version
+    was known both times. A run without a record is not compared.
 
     Raises
     ------
@@ -92,7 +102,8 @@ def require_same_files(folder: Path, versions: dict[str, str]) -> None:
         msg = f"Cannot resume the run in {str(folder)!r}: {FILES} there cannot be read ({error})."
         raise InputError(msg, remedy="Pass {out}, another folder.", argument="out") from error
     now = _below_shared_folder(versions)
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    names = [name for name in {**before, **now} if not name.startswith(_REMOTE) or (name in before and name in now)]
+    changed = [name for name in names if before.get(name) != now.get(name)]
     if not changed:
         return
     verb = "was added" if changed[0] not in before else "is missing" if changed[0] not in now else "was changed"
@@ -115,7 +126,7 @@ def write_files(folder: Path, versions: dict[str, str]) -> None:
 
 def _below_shared_folder(versions: dict[str, str]) -> dict[str, str]:
     """Return versions by path below the folder that all files share."""
-    files = {name for name in versions if not name.startswith(_ARRAY)}
+    files = {name for name in versions if not name.startswith((_ARRAY, _REMOTE))}
     shared = os.path.commonpath([os.path.dirname(os.path.abspath(name)) for name in files]) if files else ""  # noqa: PTH100, PTH120
     return {os.path.relpath(n, shared) if n in files else n: version for n, version in versions.items()}
 

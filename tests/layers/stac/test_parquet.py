@@ -9,7 +9,7 @@ import shapely
 import shapely.geometry
 from support.servers import FileServer
 
-from geoxt.errors import InputError, ReadError
+from geoxt.errors import CatalogWarning, InputError, ReadError
 from geoxt.layers import open_stac
 from geoxt.layers.area import area_of
 from geoxt.layers.stac.filters import Selection, parse_times, select_items
@@ -55,6 +55,18 @@ def test_rows_equal_their_items(items, tmp_path):
     layer, exact = (open_stac(s, collections="even", bands=["red"], groupby="day") for s in (path, items))
     assert layer.identical(exact)
     assert layer.data.name == exact.data.name
+
+
+def test_rows_of_one_id_are_items_of_one_id(items, tmp_path):
+    rows = [row_of(item) for item in items]
+    signed = {"red": rows[1]["assets"]["red"] | {"href": rows[1]["assets"]["red"]["href"] + "?sig=2"}}
+    path = write_rows(tmp_path / "a.parquet", [*rows, rows[2], rows[1] | {"assets": signed}])
+    assert [item.id for item in read_items(path)] == ["i0", "i1", "i2", "i3", "i4"]
+    moved = rows[2] | {"geometry": rows[0]["geometry"]}
+    with pytest.warns(CatalogWarning, match="a.parquet' have the id 'i2' and differ in footprint"):
+        assert [item.id for item in read_items(write_rows(tmp_path / "a.parquet", [*rows, moved]))][2:] == [
+            "i2", "i3", "i4", "i2",
+        ]  # fmt: skip
 
 
 def test_files_of_another_kind_raise(tmp_path):

@@ -16,6 +16,7 @@ import geoxt
 from geoxt.bridge import to_torch
 from geoxt.datasets import load
 from geoxt.errors import InputError
+from geoxt.pixels import remote_version
 from geoxt.splits import by_block
 from geoxt.testing import distinct, make_grid, write_cog
 from geoxt.trainers import (
@@ -28,6 +29,7 @@ from geoxt.trainers import (
     fit,
     run_experiment,
 )
+from geoxt.trainers.loop import data_files
 from geoxt.trainers.loop.data_files import FILES, file_versions, layer_files, require_same_files, write_files
 
 GRID = make_grid((32, 32))
@@ -102,6 +104,23 @@ def test_moved_data_are_the_same_and_arrays_in_memory_are_compared_by_their_valu
     layer[..., 3, 4] += 1
     with pytest.raises(InputError, match="'array /.*' of its data was changed"):
         require_same_files(tmp_path, layer_files(layer))
+
+
+def test_remote_files_are_compared_if_their_version_is_known(folder, tmp_path, monkeypatch):
+    layer = opened(folder, "cogs")
+    address = "https://a.b/x.tif?sig=1"
+    monkeypatch.setattr(data_files, "_paths", lambda _: [address])
+    states = ["", '"one"  9', '"two"  9']  # unknown, and ETags
+    unknown, first, second = ({} if not s else {"remote https://a.b/x.tif": s} for s in states)
+    for state, expected in zip(states, (unknown, first, second), strict=True):
+        monkeypatch.setitem(remote_version._versions, address, remote_version.RemoteVersion("", state))
+        assert layer_files(layer) == expected
+    for before, now in ((first, first), (unknown, first), (first, unknown)):
+        write_files(tmp_path, before)
+        require_same_files(tmp_path, now)
+    write_files(tmp_path, first)
+    with pytest.raises(InputError, match=r"'remote https://a.b/x.tif' of its data was changed"):
+        require_same_files(tmp_path, second)
 
 
 def test_layers_of_xarray_without_dask_are_identified_by_their_file(folder):
