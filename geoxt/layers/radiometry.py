@@ -8,11 +8,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import numpy as np
-
 from geoxt.errors import InputError
 from geoxt.layers.products import Band, Product, Radiometry
-from geoxt.layers.products.scale_offset import BASELINE
+from geoxt.layers.products.scale_offset import is_baseline
 from geoxt.source import Asset, Scene
 
 HARMONISED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
@@ -41,12 +39,17 @@ def baseline_of(properties: Mapping[str, Any], *names: str) -> str | None:
     """
     stated = [properties[key] for key in _BASELINES if properties.get(key) is not None]
     texts = [f"{value:05.2f}" if isinstance(value, float) else str(value) for value in stated]
-    baseline = next((text for text in texts if BASELINE.fullmatch(text)), None)
+    baseline = next((text for text in texts if is_baseline(text)), None)
     if baseline is not None:
         return baseline
     names = (*(str(properties[key]) for key in _PRODUCTS if key in properties), *names)
     match = next((m for name in names if "_N" in name and (m := _IN_NAME.search(name))), None)
     return match[1] if match else next(iter(texts), None)
+
+
+def usable_baseline(stated: str | None, of_caller: str | None) -> str | None:
+    """Return a stated processing baseline, or that of the caller if the stated one does not determine the scale."""
+    return stated if of_caller is None or is_baseline(stated) else of_caller
 
 
 def check_baseline(known_products: Iterable[Product | None], baseline: str | None) -> None:
@@ -67,7 +70,7 @@ def check_baseline(known_products: Iterable[Product | None], baseline: str | Non
     if not any(rule.since or rule.until for rule in rules):
         problem = f"Cannot use a processing baseline for {', '.join(names)}: no scale of it depends on one."
         raise InputError(problem, remedy="Leave {baseline} out.", value=baseline, argument="baseline")
-    if BASELINE.fullmatch(baseline) is None:
+    if not is_baseline(baseline):
         problem = f"Cannot use {baseline!r} as a processing baseline."
         raise InputError(problem, remedy="Pass {baseline:'05.09'}.", value=baseline, argument="baseline")
 
@@ -170,7 +173,7 @@ def is_scale_unknown(product: Product, file: str, *, dtype: str | None, baseline
 def _is_converted(product: Product, file: str, dtype: str | None) -> bool:
     """Return whether pixels are floating-point numbers of a band that its product stores as integers with a scale."""
     stored = product.dtype(file)
-    floats = dtype is not None and stored is not None and np.dtype(dtype).kind == "f" and np.dtype(stored).kind in "iu"
+    floats = (dtype or "").startswith("float") and (stored or "").startswith(("int", "uint"))
     covered = product.sidecar is not None and product.sidecar.covers(file)
     return floats and (covered or any(fnmatchcase(file, pattern) for rule in product.rules for pattern in rule.files))
 

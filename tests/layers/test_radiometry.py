@@ -81,6 +81,10 @@ def test_missing_baseline_raises_on_rescale(red):
         open_stac(item, rescale=True)
     for baseline, offset in (("05.09", -0.1), ("N0301", 0)):
         assert np.allclose(values_of(open_stac(item, rescale=True, baseline=baseline))[0], VALUES * 0.0001 + offset)
+    for unusable in ("9999", "2.4.1"):  # reprocessed by users, and no baseline
+        item = sentinel(red, s2__processing_baseline=unusable)
+        assert open_stac(item).attrs["radiometry"].endswith("unknown")
+        assert open_stac(item, baseline="05.09").attrs["offsets"] == [-0.1]
     stated = sentinel(red, s2__processing_baseline="02.12")
     assert open_stac(stated, baseline="05.09").attrs["offsets"] == [0]
     with pytest.raises(InputError, match="'5' as a processing baseline"):

@@ -20,7 +20,7 @@ from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids,
 from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.options import ZarrOptions
 from geoxt.layers.products import Product
-from geoxt.layers.radiometry import check_baseline
+from geoxt.layers.radiometry import check_baseline, usable_baseline
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.pixels.block_cache import SomeCache
 from geoxt.pixels.credentials import Sign, make_credentials
@@ -191,7 +191,7 @@ def open_zarr(
     label = name or (product.name if product else address.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr"))
     request = Request(
         bands=names, product=product, categorical=categorical, label=label, exclude=exclude, quality=quality,
-        baseline=stated.baseline or baseline,
+        baseline=usable_baseline(stated.baseline, baseline),
     )  # fmt: skip
     placement = Placement(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,

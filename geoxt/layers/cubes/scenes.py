@@ -18,7 +18,7 @@ from geoxt.layers.exclude import SomeFlags, quality_of
 from geoxt.layers.files.product_scenes import product_metadata
 from geoxt.layers.products import Band as ProductBand
 from geoxt.layers.products import Product, resolve_bands
-from geoxt.layers.radiometry import baseline_of, is_scale_unknown, product_radiometry
+from geoxt.layers.radiometry import baseline_of, is_scale_unknown, product_radiometry, usable_baseline
 from geoxt.legend import Legend
 from geoxt.pixels.scaled_array import ScaledArray
 from geoxt.source import Asset, Scene
@@ -177,7 +177,7 @@ def assets_of(
         scale, offset = 1.0, 0.0
         decoded = {"scale_factor", "add_offset"} & set(getattr(band.variable.array, "encoding", ()))
         if product is not None and of_product is not None and not decoded:
-            baseline = _stated_baseline(band, href) or baseline
+            baseline = usable_baseline(_stated_baseline(band, href), baseline)
             rule = product_radiometry(
                 product, of_product, None, dtype=dtype, baseline=baseline, strict=rescale, scene=href
             )

@@ -13,7 +13,7 @@ from geoxt.layers.exclude import SomeFlags, flag_names, quality_of, quality_test
 from geoxt.layers.files.alpha import alpha_as_data
 from geoxt.layers.files.sidecars import Sidecars
 from geoxt.layers.products import FileFields, Product, Radiometry
-from geoxt.layers.radiometry import is_scale_unknown, product_radiometry
+from geoxt.layers.radiometry import is_scale_unknown, product_radiometry, usable_baseline
 from geoxt.layers.time import to_datetime64
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
@@ -148,7 +148,8 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         raise InputError(problem, remedy="Leave the file out. Or pass {product:Product(…)} with bands of these names.")
     if any(header.alpha[band.index - 1] for band in held):
         header = alpha_as_data(header)
-    baseline = str(fields.fields["baseline"]) if "baseline" in fields.fields else baseline
+    of_name = str(fields.fields["baseline"]) if "baseline" in fields.fields else None
+    baseline = usable_baseline(of_name, baseline)
     of_scene = sidecars.of(header.href, fields.scene, fields.file)
     bands = {}
     for band in held:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from geoxt.errors import InputError
 
-BASELINE = re.compile(r"N?(\d{2}|\d(?=\.))\.?(\d{2})")
+_BASELINE = re.compile(r"N?(\d{2}|\d(?=\.))\.?(\d{2})")
 """Processing baseline of Sentinel-2: "04.00", "4.00", "N0400" or "0400"."""
 _REPROCESSED = 9999
 """Sentinel-2's baseline number of products made by users, which does not determine the scale."""
@@ -58,7 +58,7 @@ def choose(
     if not dated or matches[0] not in dated:
         return matches[0] if matches else None
     number = _number(baseline)
-    if number is None or number == _REPROCESSED:
+    if number is None or not is_baseline(baseline):
         problem = (
             f"Cannot choose the scale and offset of band {file} of {product or 'the product'}: they depend on the "
             f"processing baseline, which is {baseline!r}."
@@ -68,6 +68,11 @@ def choose(
     return next((rule for rule in dated if _holds(rule, number)), None)
 
 
+def is_baseline(text: str | None) -> bool:
+    """Return whether a text is a processing baseline that determines the scale."""
+    return _number(text) not in {None, _REPROCESSED}
+
+
 def _holds(rule: Radiometry, number: int) -> bool:
     since, until = _number(rule.since), _number(rule.until)
     return (since is None or since <= number) and (until is None or number < until)
@@ -75,5 +80,5 @@ def _holds(rule: Radiometry, number: int) -> bool:
 
 def _number(baseline: str | None) -> int | None:
     """Return 400 for "04.00", "4.00", "N0400" or "0400"; `None` for other texts."""
-    match = BASELINE.fullmatch(baseline or "")
+    match = _BASELINE.fullmatch(baseline or "")
     return int(match[1] + match[2]) if match else None

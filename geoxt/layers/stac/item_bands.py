@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pystac
 
 from geoxt.errors import InputError
@@ -13,7 +12,13 @@ from geoxt.layers.cubes.zarr_header import is_zarr
 from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.files.sidecars import Scales, scales_of_item
 from geoxt.layers.products import Product, Radiometry
-from geoxt.layers.radiometry import baseline_of, is_harmonised, is_scale_unknown, product_radiometry
+from geoxt.layers.radiometry import (
+    baseline_of,
+    is_harmonised,
+    is_scale_unknown,
+    product_radiometry,
+    usable_baseline,
+)
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.layouts import ItemBand, Layout
 from geoxt.pixels.credentials import Credentials
@@ -149,7 +154,8 @@ def has_unknown_scale(item: OpenItem, band: ItemBand, dtype: str) -> bool:
     """
     if item.product is None:
         platform = str(item.item.properties.get("platform") or "").lower()
-        return np.dtype(dtype).kind in "iu" and platform.startswith(("sentinel-2", "landsat-")) and not band.classes
+        with_offset = platform.startswith(("sentinel-2", "landsat-")) and not band.classes
+        return with_offset and dtype.startswith(("int", "uint"))
     if band.band is None:
         return False
     name = _file_band(item, band)
@@ -163,7 +169,7 @@ def _is_former_collection(item: OpenItem) -> bool:
 
 
 def _baseline(item: OpenItem, band: ItemBand) -> str | None:
-    return baseline_of(item.item.properties, item.item.id, item.href(band)) or item.baseline
+    return usable_baseline(baseline_of(item.item.properties, item.item.id, item.href(band)), item.baseline)
 
 
 def _file_band(item: OpenItem, band: ItemBand) -> str:
