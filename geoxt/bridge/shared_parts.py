@@ -27,8 +27,8 @@ ALIGN = 64
 """Bytes: parts start at multiples of a CPU cache line."""
 TIMEOUT = 1.0
 """Seconds after which a worker goes on without shared parts: another may have been killed while it held the lock."""
-MAX_LABELS = 256
-"""Decoded labels that a process keeps."""
+MAX_INFOS = 256
+"""Decoded descriptions of parts that a process keeps."""
 _COLUMNS = 8
 _TABLE = 8 * (ENTRIES + 1) * _COLUMNS
 """Bytes of the table of parts."""
@@ -67,7 +67,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Label:
+class _PartInfo:
     """Properties of a part besides its rows and columns."""
 
     time: tuple[int, ...] | None
@@ -105,9 +105,9 @@ class SharedParts:
         self._buffer, self._lock = buffer, lock
         memory = np.frombuffer(buffer.memory, "uint8")
         self._table: Array = memory[:_TABLE].view("int64").reshape(ENTRIES + 1, _COLUMNS)
-        """Row 0: bytes and parts written so far. Others: layer, first and last row and column, start, label, masked."""
+        """Row 0: bytes and parts written so far. Others: layer, first and last row and column, start, info, masked."""
         self._bytes: Array = memory[_TABLE:]
-        self._labels: dict[bytes, _Label] = {}
+        self._infos: dict[bytes, _PartInfo] = {}
         self._versions: dict[FileVersion, FileVersion] = {}
 
     def __reduce__(self) -> tuple[Callable[..., SharedParts | None], tuple[Any, ...]]:
@@ -130,35 +130,37 @@ class SharedParts:
 
     def _part(self, entry: list[int]) -> Part | None:
         """Return the part of an entry, or `None` if it is being overwritten."""
-        _, row, col, bottom, right, start, label_bytes, masked = entry
+        _, row, col, bottom, right, start, info_bytes, masked = entry
         offset = start % len(self._bytes)
-        text = self._bytes[offset : offset + label_bytes].tobytes()
+        text = self._bytes[offset : offset + info_bytes].tobytes()
         if not self._is_intact(start):
             return None
-        label = self._labels.get(text)
-        if label is None:
-            if len(self._labels) >= MAX_LABELS:
-                self._labels.clear()
+        info = self._infos.get(text)
+        if info is None:
+            if len(self._infos) >= MAX_INFOS:
+                self._infos.clear()
                 self._versions.clear()
-            label = pickle.loads(text)  # noqa: S301 (written by a worker of this loader)
-            versions = tuple(self._versions.setdefault(version, version) for version in label.versions)
-            label = self._labels[text] = replace(label, versions=versions)  # one object per version
-        shape = (*label.shape, bottom - row, right - col)
-        dtype = np.dtype(label.dtype)
-        first = offset + _aligned(label_bytes)
+            info = pickle.loads(text)  # noqa: S301 (written by a worker of this loader)
+            versions = tuple(self._versions.setdefault(version, version) for version in info.versions)
+            info = self._infos[text] = replace(info, versions=versions)  # one object per version
+        shape = (*info.shape, bottom - row, right - col)
+        dtype = np.dtype(info.dtype)
+        first = offset + _aligned(info_bytes)
         last = first + int(np.prod(shape)) * dtype.itemsize
         values = self._bytes[first:last].view(dtype).reshape(shape)
         valid: Mask = np.broadcast_to(True, shape)
         if masked:
             mask = self._bytes[last : last + values[:, 0].size].view(bool).reshape(shape[0], 1, *shape[2:])
             valid = np.broadcast_to(mask, shape)
-        window = Window(row, col, bottom - row, right - col, label.time, label.node)
-        return Part(window, values, valid, label.versions, start)
+        window = Window(row, col, bottom - row, right - col, info.time, info.node)
+        return Part(window, values, valid, info.versions, start)
 
     def add(self, layer: int, part: Part) -> None:
         """Copy a part to the ring, with one valid mask for all bands."""
-        label = _Label(part.window.time, part.window.node, part.values.dtype.str, part.values.shape[:2], part.versions)
-        text = pickle.dumps(label)
+        info = _PartInfo(
+            part.window.time, part.window.node, part.values.dtype.str, part.values.shape[:2], part.versions
+        )
+        text = pickle.dumps(info)
         valid = part.valid_over_bands()
         arrays: list[tuple[int, Array]] = [(0, np.frombuffer(text, "uint8")), (_aligned(len(text)), part.values)]
         size = _aligned(len(text)) + part.values.nbytes
