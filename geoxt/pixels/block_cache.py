@@ -22,7 +22,7 @@ from geoxt.storage import cache_folder
 VARIABLE = "GEOXT_BLOCK_CACHE"
 """Environment variable with the default cache: `FOLDER` or `FOLDER:SIZE`."""
 DEFAULT_LIMIT = 50 * 10**9
-"""Bytes of a cache without a stated size."""
+"""Default size of a cache in bytes."""
 SUFFIX = ".blocks"
 MAGIC = b"geoxt-blocks-1\n\0"
 HEADER = 4096
@@ -146,7 +146,7 @@ class Budget:
         self.written = 0
 
     def admits(self, path: Path, size: int) -> bool:
-        """Make space for an entry to grow by a number of bytes, by removing other entries; return whether it may."""
+        """Return whether an entry may grow by a number of bytes, after the removal of other entries if needed."""
         if not self.enabled or path in self.full:
             return False
         over = self.measured is None or self.measured + self.written + size > self.cache.limit
@@ -232,6 +232,3 @@ def clear_block_cache(cache: BlockCache) -> int:
         with suppress(OSError):
             entry.path.parent.rmdir()
     return size
-
-
-__all__ = ["BlockCache", "clear_block_cache", "entries_of", "parse_block_cache"]

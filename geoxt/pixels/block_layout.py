@@ -15,15 +15,15 @@ PAGE = HEADER
 SIDE = 512
 """Rows and columns of a block, if those of the file are too large, or strips."""
 MIN_SIDE = 64
-"""Smallest side of a file's block that is used as the block of the cache."""
+"""Minimum side of a file's block that is used as the block of the cache."""
 MAX_SIDE = 4096
-"""Largest width of a file's block that is used as the block of the cache."""
+"""Maximum width of a file's block that is used as the block of the cache."""
 MAX_PIXELS = 1024 * 1024
-"""Largest number of pixels of a file's block that is used as the block of the cache."""
+"""Maximum number of pixels of a file's block that is used as the block of the cache."""
 VERSION = 256
 """Bytes of the version of an object."""
 MAX_FILL = 64 * 2**20
-"""Largest decoded size, in bytes, of a file's block that is decoded at once to fill several blocks of the cache."""
+"""Maximum decoded size, in bytes, of a file's block that is decoded at once to fill several blocks of the cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +120,3 @@ def layout_of(file: rasterio.DatasetReader) -> Layout | None:
         shape=shape, block=block, unit=unit, dtype=str(np.dtype(file.dtypes[0])), count=file.count,
         mask=alpha or any(masked),
     )  # fmt: skip
-
-
-__all__ = ["PAGE", "VERSION", "Layout", "layout_of"]

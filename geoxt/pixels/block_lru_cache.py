@@ -61,7 +61,7 @@ class BlockLRUCache:
         key
             Version of the file, and position of the block.
         decode
-            Returns the pixels, or `None` if the block cannot be decoded, which is not remembered.
+            Returns the pixels, or `None` if the block cannot be decoded; `None` is not cached.
         """
         with self._guard:
             block = self._blocks.get(key)
@@ -112,5 +112,3 @@ def _reset_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_reset_after_fork)
-
-__all__ = ["BlockLRUCache", "block_lru_cache"]

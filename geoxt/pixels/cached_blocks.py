@@ -261,7 +261,7 @@ def open_blocks(
     file
         Open dataset.
     source
-        What identifies the content of the file: unsigned address, overview level, size, time or ETag.
+        Identity of the file's content: unsigned address, overview level, size, time or ETag.
     cache
         Folder and size of the cache.
     compressed
@@ -301,7 +301,7 @@ def try_entry(path: Path, layout: Layout, source: str, cache: BlockCache) -> tup
     try:
         return _open_entry(path, layout, source)
     except OSError as error:
-        if error.errno not in {errno.EMFILE, errno.ENFILE}:  # a want of descriptors passes
+        if error.errno not in {errno.EMFILE, errno.ENFILE}:  # descriptors become free again
             budget_of(cache).disable(error)
         return None
 
@@ -356,6 +356,3 @@ def boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-__all__ = ["CachedBlocks", "Planes", "checksum", "entry_path", "open_blocks", "try_entry", "write_all"]

@@ -316,6 +316,3 @@ def open_chunks(
     if not hasattr(os, "preadv") or not budget_of(cache).enabled:
         return None
     return CachedChunks(array, versions, cache, source)
-
-
-__all__ = ["CachedChunks", "open_chunks"]

@@ -14,7 +14,7 @@ MAX_BYTES = 512_000_000
 """Bound of the cache of a process, as of GDAL's (`gdal_cache`)."""
 
 Decode = Callable[[list[Hashable]], Mapping[Hashable, Array]]
-"""Decodes some chunks."""
+"""Function that decodes chunks."""
 
 
 class ChunkCache:
@@ -23,7 +23,7 @@ class ChunkCache:
     Parameters
     ----------
     max_bytes
-        Bytes of decoded chunks that are kept.
+        Maximum bytes of decoded chunks.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -93,6 +93,3 @@ def _reset_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_reset_after_fork)
-
-
-__all__ = ["ChunkCache", "Decode", "chunk_cache"]

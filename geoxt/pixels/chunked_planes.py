@@ -15,7 +15,7 @@ from geoxt.types import Array
 from geoxt.windows import Window
 
 THREADS = 16
-"""Separate selections of a remote array that a read requests at a time."""
+"""Maximum number of selections of a remote array that a read requests concurrently."""
 Coords = tuple[int, ...]
 """Position of a chunk along each dimension."""
 
@@ -147,6 +147,3 @@ def _boxes(coords: list[tuple[int, ...]], others: tuple[int, ...]) -> list[tuple
 
 def _is_box(coords: list[tuple[int, ...]]) -> bool:
     return prod((np.ptp(coords, axis=0) + 1).tolist()) == len(coords)
-
-
-__all__ = ["ChunkedArray", "read_chunks", "read_planes"]

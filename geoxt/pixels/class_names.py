@@ -115,7 +115,7 @@ def _dbase_rows(path: Path) -> Mapping[int, tuple[str, str]]:
     try:
         content = path.read_bytes()
         count, start, width = struct.unpack_from("<IHH", content, 4)
-        columns, position = {}, 1  # the first byte of a row marks deleted ones
+        columns, position = {}, 1  # the first byte of a row marks a deleted row
         for offset in range(32, start - 31, 32):
             title, kind, size = struct.unpack_from("<11sc4xB", content, offset)
             if title[:1] == b"\r":

@@ -27,7 +27,7 @@ BITS, COMPRESSION, FILL_ORDER, SAMPLES, PREDICTOR = 258, 259, 266, 277, 317
 SIZES = (279, 325)
 """Tags StripByteCounts and TileByteCounts."""
 MAX_BLOCK = 64 * 2**20
-"""Largest block in decoded bytes; GDAL reads files with larger blocks."""
+"""Maximum size of a block in decoded bytes; GDAL reads files with larger blocks."""
 
 
 class CompressedTiff(RawBlocks):
@@ -155,7 +155,7 @@ def open_compressed(file: rasterio.DatasetReader, href: str, version: FileVersio
 
 
 def _is_plain(file: rasterio.DatasetReader, directory: Directory) -> bool:
-    """Return whether pixels are whole numbers of bytes with a known predictor, in the order and colours of GDAL."""
+    """Return whether pixels are whole bytes with a supported predictor, in the order and colours of GDAL."""
     dtype = np.dtype(file.dtypes[0])
     bits = directory.numbers(BITS)
     predictors = {1, DIFFERENCE} | ({FLOAT} if dtype in ("float32", "float64") else set())
@@ -188,6 +188,3 @@ def _positions(file: rasterio.DatasetReader, directory: Directory) -> Array | No
     starts, sizes = (v.reshape(shape) for v in values if v is not None)
     complete = starts + sizes <= end  # GDAL raises the error of the others
     return np.stack([starts * complete, sizes * complete])
-
-
-__all__ = ["CompressedTiff", "open_compressed"]

@@ -50,7 +50,7 @@ _LINKING_NAME = re.compile(
 )
 """Addresses that state by their names that the file links to others."""
 _LINKING_DRIVERS = frozenset({"VRT", "WMS", "WCS", "WMTS", "GTI", "STACTA", "STACIT", "DERIVED", "HTTP"})
-"""GDAL drivers whose files link to others, perhaps to local ones: refused for a remote file that is named otherwise.
+"""GDAL drivers whose files can link to local files: not allowed for remote files with other extensions.
 
 See "Security issues" of https://gdal.org/en/stable/drivers/raster/vrt.html."""
 _USER = re.compile(r"(\w://)[^\s/]+@")
@@ -108,7 +108,7 @@ class Credentials:
         header of all requests; see `remote_version`.
         """
         settings = dict(self.env)
-        settings.pop(OPTION, None)  # of the process, and no text in rasterio: see `limit_gdal_cache`
+        settings.pop(OPTION, None)  # an option of the process, and an integer in rasterio: see `limit_gdal_cache`
         if is_remote(address):
             settings = {k: v for k, v in SETTINGS.items() if self.setting(k) is None} | settings
             settings["GDAL_HTTP_MAX_RETRY"] = "0"
@@ -120,7 +120,7 @@ class Credentials:
             yield
             return
         with rasterio.Env():
-            setenv(**settings)  # rasterio.Env(AWS_…=) raises: it wants a session instead
+            setenv(**settings)  # rasterio.Env(AWS_…=) raises: it requires a session
             yield
 
     def with_env(self) -> Credentials:
@@ -154,7 +154,7 @@ class Credentials:
 
 
 DATA_FOLDERS = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
-"""Options that rasterio sets itself, to folders of this installation: another machine has its own."""
+"""Options that rasterio sets to folders of this installation, which another machine lacks."""
 
 
 def make_credentials(

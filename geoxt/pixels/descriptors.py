@@ -19,7 +19,7 @@ except ImportError:  # Windows, whose limit is that of the memory
     resource = None  # type: ignore[assignment]
 
 UNLIMITED = 1 << 16
-"""Limit of descriptors on systems without one."""
+"""Number of descriptors assumed on systems that do not report a limit."""
 CRITICAL = 8
 """Free descriptors below which a file may have been opened without its sidecars."""
 WAIT = 10.0
@@ -63,7 +63,7 @@ def free(close_idle: Callable[[], object], action: str) -> None:
     close_idle
         Closes all idle files of the process.
     action
-        What needs a descriptor, for the message: "open a.tif".
+        Action that needs a descriptor, for the message: "open a.tif".
 
     Raises
     ------
@@ -80,6 +80,3 @@ def free(close_idle: Callable[[], object], action: str) -> None:
             )
         sleep(0.05)
         close_idle()
-
-
-__all__ = ["budget", "exhausted", "free", "limit"]

@@ -19,7 +19,7 @@ Stat = tuple[int, int, int, int]
 SIDECARS = (".aux.xml", ".msk", ".ovr", ".vat.dbf", "-wal")
 """Endings appended to the name of a file: metadata, mask, overviews, Esri's class names, changes of a GeoPackage."""
 SIBLINGS = (".tfw", ".TFW", ".wld", ".WLD", ".prj", ".PRJ", ".hdr", ".HDR", ".aux", ".dbf", ".shx", ".cpg")
-"""Extensions of sidecars in place of the file's: world files, CRS, headers of raw rasters, parts of Shapefiles."""
+"""Extensions of sidecars that replace the file's extension: world files, CRS, headers of raw rasters, Shapefiles."""
 TICK = 50_000_000
 """Nanoseconds: a file that changed this recently may change again without another modification time."""
 _QUOTED = re.compile(r'"([^"]+)"')
@@ -42,11 +42,11 @@ class FileVersion:
     path: str
     """The file, or the archive or container that holds it."""
     main: Stat
-    """Of the file."""
+    """Version of the file."""
     folder: int
     """Modification time of the folder: files were created, replaced or removed in it."""
     sidecars: tuple[tuple[str, Stat], ...]
-    """Of each sidecar that exists, and of each file that a VRT reads, with its sidecars, by path."""
+    """Path and version of each sidecar, and of each file that a VRT reads, with its sidecars."""
     settled: bool = True
     """Whether a further change would show: it may not if the file had just been written."""
 
@@ -248,15 +248,3 @@ def _sidecars(path: str) -> tuple[tuple[str, Stat], ...]:
     names = dict.fromkeys((*(path + end for end in SIDECARS), *(stem + end for end in SIBLINGS), world, f"{path}w"))
     stats = ((name, _stat(name)) for name in names if name != path)
     return tuple((name, stat) for name, stat in stats if stat is not None)
-
-
-__all__ = [
-    "BatchVersions",
-    "FileVersion",
-    "file_version",
-    "local_file",
-    "main_version",
-    "note_use",
-    "this_batch",
-    "used_versions",
-]

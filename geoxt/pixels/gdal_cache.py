@@ -1,4 +1,4 @@
-"""Bound of GDAL's cache of decoded blocks, which is one for all files and threads of a process.
+"""Size limit of GDAL's cache of decoded blocks, which all files and threads of a process share.
 
 GDAL's default is 5 % of the machine's memory for each process: 25 GB, times the workers of a loader, on 512 GB.
 """
@@ -65,6 +65,3 @@ def _parse(option: str) -> int:
         value=option,
         argument="env",
     )
-
-
-__all__ = ["MAX_BYTES", "OPTION", "limit_gdal_cache"]

@@ -1,8 +1,7 @@
 """Retry reads of remote files that GDAL failed, under the policy of `geoxt.retry`.
 
-GDAL can repeat refused requests itself, but ignores `Retry-After`, accepts a truncated body, and caches that a file
-could not be opened. So its own retries are switched off (`GDAL_HTTP_MAX_RETRY=0`), and each attempt here opens the file
-anew.
+GDAL can repeat failed requests, but ignores `Retry-After`, accepts a truncated body, and caches that a file could not
+be opened. So its retries are switched off (`GDAL_HTTP_MAX_RETRY=0`), and each attempt here opens the file again.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ FORBIDDEN = 403
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError)
 """Errors that opening and reading raise; some functions of rasterio let `CPLE_BaseError` pass."""
 CHANGES = 2
-"""Times that a file is opened anew because it was replaced on the server."""
+"""Maximum number of times that a file is opened again because it was replaced on the server."""
 _RANGE_STATUS = re.compile(r"failed with response_code=([45]\d\d)")
 """Status in the log of a failed range request of /vsicurl/, GDAL 3.x."""
 _NO_CREDENTIALS = re.compile(
     r"options not defined|InvalidCredentials|Unable to locate credentials|Missing AZURE_STORAGE"
-    r"|JSON parsing error"  # of the response of a machine's metadata service that is none
+    r"|JSON parsing error"  # the machine has no metadata service, and another server responded
 )
 """Messages of /vsis3/, /vsigs/, /vsiaz/ and boto3 without credentials."""
 _thread = threading.local()
@@ -59,7 +58,7 @@ class Reason:
     headers: Mapping[str, str] | None = None
     """Present HTTP headers of a file that was replaced on the server."""
     fault: str = ""
-    """Description of a fault that no retry mends."""
+    """Description of a fault that no retry fixes."""
     remedy: str = ""
     """Remedy of the fault."""
 
@@ -284,6 +283,3 @@ def _request_byte(
 ) -> Mapping[str, str]:
     """Request one byte of a file; return the headers of the response, by names of any case."""
     return request_range(address, credentials, position, position, condition=condition).headers
-
-
-__all__ = ["GDAL_ERRORS", "FileChangedError", "Reason", "note_status", "retry_read", "version_headers"]

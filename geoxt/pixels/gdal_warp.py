@@ -27,7 +27,7 @@ METHODS = {
 RADIUS = {"cubic": 2, "lanczos": 3}
 """Kernel radius in source pixels at equal resolution (`GWKGetFilterRadius` of GDAL); 1 for the other methods."""
 UNPLACED = Affine(1, 0, 1, 0, -1, 1)
-"""Affine transform of the file with the source pixels; not the identity, nor mirrored, of which rasterio warns."""
+"""Affine transform of the file with the source pixels; rasterio warns of the identity and of mirrored ones."""
 
 
 def source_window(transform: PixelTransform, extent: tuple[Array, Array], resampling: Resampling) -> Window:

@@ -1,4 +1,4 @@
-"""The grid of an open raster file: its CRS and geotransform, or a grid that the caller states for its pixels."""
+"""The grid of an open raster file: from its CRS and geotransform, or the grid that the caller passes for its pixels."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from geoxt.pixels.remote_version import RemoteVersion, remote_version, renew_ver
 HANDLES = int(os.environ.get("GEOXT_HANDLES", "1024"))
 """Idle local files kept open by a process; fewer if they take more than half of its file descriptors."""
 RETRIES = 3
-"""Further attempts after a failure for want of file descriptors."""
+"""Maximum number of retries while no file descriptor is free."""
 _CHECK_PATH = "Check the path, or leave the file out."
 T = TypeVar("T")
 
@@ -301,14 +301,3 @@ def _clear_gdal_cache(credentials: Credentials, address: str) -> None:
     if remote.is_remote(address):
         with suppress(*GDAL_ERRORS):
             credentials.open_at(address, cached=False).close()
-
-
-__all__ = [
-    "HANDLES",
-    "close_local_handles",
-    "gdal_message",
-    "is_slow",
-    "open_unpooled",
-    "safe_cause",
-    "start_use",
-]

@@ -28,7 +28,7 @@ class IdleHandles(Generic[H]):
     Parameters
     ----------
     limits
-        Returns the largest number of idle files, and of descriptors that they take.
+        Returns the maximum number of idle files, and of descriptors that they take.
     """
 
     def __init__(self, limits: Callable[[], tuple[int, int]]) -> None:
@@ -94,6 +94,3 @@ class IdleHandles(Generic[H]):
             self._count = self._descriptors = 0
         for handle in handles:
             handle.close()
-
-
-__all__ = ["IdleHandles"]

@@ -78,7 +78,7 @@ def read_image_header(path: str, *, crs: SomeCRS | None = None) -> ImageHeader:
 
 
 def has_alpha(path: str, band: int) -> bool:
-    """Whether a band (1-based) of an image file is its alpha band.
+    """Return whether a band (1-based) of an image file is its alpha band.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def object_request(
     Parameters
     ----------
     address
-        "s3://bucket/key", "gs://bucket/key" or "az://container/key", or the equal path of GDAL ("/vsis3/bucket/key").
+        "s3://bucket/key", "gs://bucket/key" or "az://container/key", or its path in GDAL ("/vsis3/bucket/key").
     credentials
         Its GDAL options, enclosing ones and the environment hold the login.
     now
@@ -141,6 +141,3 @@ def sign_request(
     credential = f"Credential={key}/{scope}"
     headers["authorization"] = f"AWS4-HMAC-SHA256 {credential},SignedHeaders={names},Signature={signature}"
     return headers
-
-
-__all__ = ["is_object", "object_request", "sign_request"]

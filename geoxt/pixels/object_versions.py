@@ -166,6 +166,3 @@ def _options(byte_range: Any) -> Any:
         return {"range": (byte_range.start, byte_range.end)}
     name = "offset" if hasattr(byte_range, "offset") else "suffix"
     return {"range": {name: getattr(byte_range, name)}}
-
-
-__all__ = ["ABSENT", "ObjectChanged", "ObjectVersions", "object_versions"]

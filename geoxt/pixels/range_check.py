@@ -162,6 +162,3 @@ def _distinct_start(content: bytes) -> int:
 def _error(server: str, fault: str) -> ReadError:
     problem = f"Cannot read uncompressed files of {server}: its range requests are wrong: {fault}."
     return ReadError(problem, remedy="Download the file, and pass its local path. Or check the proxy in between.")
-
-
-__all__ = ["check_ranges"]

@@ -116,6 +116,3 @@ def _opener(credentials: Credentials) -> OpenerDirector:
         return build_opener()
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     return build_opener(ProxyHandler({"http": proxy, "https": credentials.setting("GDAL_HTTPS_PROXY") or proxy}))
-
-
-__all__ = ["RangeResponse", "request_range"]

@@ -22,14 +22,14 @@ from geoxt.types import Array
 from geoxt.windows import Window
 
 CHECKS = 8
-"""Checks of a handle that are remembered: those of the layers that read its file."""
+"""Maximum number of passed checks that a handle records, one for each layer that reads its file."""
 
 
 class FileCheck(Protocol):
     """Compares a file with its catalog or former header, before its first read."""
 
     def __call__(self, file: rasterio.DatasetReader) -> None:
-        """Raise if the file is not the one expected; called once for each handle of the full resolution."""
+        """Raise if the file differs from its description; called once for each handle of the full resolution."""
 
     def masked(self, file: rasterio.DatasetReader) -> bool:
         """Return whether to read the file's mask (internal mask or alpha band)."""
@@ -81,7 +81,7 @@ class Handle:
         return count
 
     def is_current(self) -> bool:
-        """Return whether the file is unchanged since it was opened; False where that is unknown, as in memory."""
+        """Return whether the file is unchanged since it was opened; False if that is unknown, as in memory."""
         if self.version is None:
             return is_remote(self.address)
         batch = this_batch()
@@ -94,7 +94,7 @@ class Handle:
         self.file.close()
 
     def check(self, check: FileCheck) -> bool:
-        """Call a check of the file, unless it was among the last; return whether to read the file's mask."""
+        """Call a check of the file unless it has passed already; return whether to read the file's mask."""
         if (known := self.known_mask(check)) is not None:
             return known
         if self.full:
@@ -148,7 +148,7 @@ class Handle:
             _warn_uncached(self.href)
             return None
         identity = self.remote_version.identity
-        # A query may be a signature, but without an ETag it is all that tells some files of a server apart.
+        # A query may be a signature, but without an ETag only the query distinguishes some files of a server.
         return [self.href if identity.startswith(" ") else self.href.partition("?")[0], identity]
 
 
@@ -168,6 +168,3 @@ def _warn_uncached(href: str) -> None:
             f"time and size, for {address}. To cache them, download the files first."
         )
         warnings.warn(msg, GeoxtWarning, stacklevel=2)
-
-
-__all__ = ["FileCheck", "Handle"]

@@ -41,7 +41,7 @@ class RawBlocks:
     block
         Rows and columns of a block. Those at the right and bottom edges are stored in full.
     samples
-        Number of bands stored pixel by pixel; 1 if each band has blocks of its own.
+        Number of bands stored pixel by pixel; 1 if each band has separate blocks.
     """
 
     def __init__(self, descriptor: int, dtype: np.dtype[Any], block: tuple[int, int], samples: int = 1) -> None:
@@ -129,7 +129,7 @@ class RawTiff(RawBlocks):
 
 
 def open_raw(file: rasterio.DatasetReader, href: str) -> RawTiff | None:
-    """Return an uncompressed GeoTIFF, or `None` if it is compressed, remote, bit-packed or of foreign byte order.
+    """Return an uncompressed GeoTIFF, or `None` if it is compressed, remote, bit-packed or not in native byte order.
 
     Always `None` on systems without positioned reads (Windows).
     """

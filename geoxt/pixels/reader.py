@@ -60,7 +60,7 @@ class Header:
     extra_nodata: tuple[tuple[float, ...], ...] = ()
     """Further stored values of missing pixels of each band of a Zarr group."""
     planes: tuple[tuple[str, int, Any], ...] = ()
-    """Of each band of a Zarr group: address of its array, number of the plane, and the array; empty for a file."""
+    """Address of the array, number of the plane, and array of each band of a Zarr group; empty for a file."""
 
 
 def read_header(
@@ -260,7 +260,7 @@ def read(
     window
         Window of the file's pixels, inside the file.
     masks
-        Also return the file's own mask (internal mask or alpha band).
+        Also return the file's mask (internal mask or alpha band).
     level
         Overview to read, to whose pixels the window refers; `None` for the full resolution.
     credentials
@@ -360,16 +360,3 @@ def _mask(file: rasterio.DatasetReader, bands: list[int], bounds: Any) -> Array:
             alpha &= file.read_masks(bands[0], window=bounds) != 0
         return np.broadcast_to(alpha, (len(bands), *alpha.shape)).copy()
     return np.asarray(file.read_masks(bands, window=bounds) != 0)
-
-
-__all__ = [
-    "Header",
-    "choose_overview",
-    "fitting_overview",
-    "has_internal_mask",
-    "header_nodata",
-    "read",
-    "read_header",
-    "start_read",
-    "use_file",
-]

@@ -1,10 +1,10 @@
-"""Versions of remote files: all requests for a file ask for one version, so that no window mixes two.
+"""Versions of remote files: all requests for a file require the same version, so that no window mixes two.
 
 GDAL caches parts of a file by its URL and never compares ETags. Requests therefore have a condition: the file was not
 modified since a minute before the first of them, which needs no request for the ETag. For a file replaced later the
-server responds with 412 (RFC 9110, section 13.1.4), and the file is opened anew as a whole. So it does at once for a
-file younger than a minute: its ETag or modification time is then requested, and is the condition from there on. Servers
-that ignore conditions return the present bytes.
+server responds with 412 (RFC 9110, section 13.1.4), and the file is opened again. It also responds so for a file
+younger than a minute: its ETag or modification time is then requested, and becomes the condition. Servers that ignore
+conditions return the present bytes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class RemoteVersion:
     condition: str
     """HTTP header that is true for this version only, or an empty string."""
     identity: str | None = None
-    """ETag, modification time and size, by which caches know the version; empty if the server states too little of
-    them, `None` before it was asked."""
+    """ETag, modification time and size, by which caches identify the version; empty if the server does not return
+    them, `None` before the request."""
 
 
 _lock = threading.Lock()
@@ -80,7 +80,7 @@ def renew_version(href: str, former: RemoteVersion, headers: Mapping[str, str] |
 
 
 def _identity(headers: Mapping[str, str]) -> str:
-    """Return the identity of a file by its HTTP headers; empty if they do not tell versions apart."""
+    """Return the identity of a file by its HTTP headers; empty if they do not distinguish versions."""
     etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
     size = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
     return f"{etag} {modified} {size}" if etag or (modified and size.isdigit()) else ""
@@ -90,6 +90,3 @@ def add_header(headers: str | None, header: str) -> str:
     """Return GDAL's option GDAL_HTTP_HEADERS with another header, quoted since dates contain commas."""
     escaped = header.replace("\\", "\\\\").replace('"', '\\"')
     return ",".join([*([headers] if headers else []), f'"{escaped}"'])
-
-
-__all__ = ["RemoteVersion", "add_header", "known_identity", "remote_version", "renew_version"]

@@ -1,4 +1,4 @@
-"""One source raster on one window of a target grid: copied if the grids coincide, else resampled once."""
+"""A source raster in a window of a target grid: copied if the grids coincide, else resampled once."""
 
 from __future__ import annotations
 

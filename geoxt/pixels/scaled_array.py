@@ -54,6 +54,3 @@ class ScaledArray:
     def read(self, planes: Sequence[int], window: Window, *, level: int | None = None) -> Array:
         """Return planes of a window, float32 (plane, height, width); NaN for missing pixels."""
         return self.start_read(planes, window, level=level)()[0]
-
-
-__all__ = ["ScaledArray"]

@@ -91,7 +91,7 @@ class Spans:
     """Runs of pixels in rows of a window, in the order in which they are burned."""
 
     rank: Ints
-    """(spans,): position of the part among the requested ones."""
+    """(spans,): position of the part among the requested parts."""
     start: Ints
     """(spans,): flat index of the first pixel in the window."""
     length: Ints
@@ -205,7 +205,7 @@ def _filled_spans(
     last = np.minimum(np.ceil(y1 - 0.5).astype(np.int64), top + height)
     counts = np.maximum(last - first, 0)
     edge, row = np.repeat(np.arange(len(rank)), counts), concatenate_ranges(first, first + counts)
-    # Relative to the edge's own column, numbers are small and the same in every window: no bit is lost to their size.
+    # Relative to the column of the edge, numbers are small and the same in every window: no bit is lost to their size.
     base = np.floor(x0 - 0.5)
     dx, dy = (x1 - x0)[edge], (y1 - y0)[edge]
     crossing = (x0 - 0.5 - base)[edge] + (row + 0.5 - y0[edge]) * dx / dy

@@ -81,6 +81,3 @@ def read_directory(descriptor: int) -> Directory | None:
     table = os.pread(descriptor, min(length * struct.unpack(counter, count)[0], 2**20), start + size)
     fields = struct.iter_unpack(entry, table[: len(table) // length * length])
     return Directory(descriptor, order, {tag: (kind, number, value) for tag, kind, number, value in fields})
-
-
-__all__ = ["ORDER", "Directory", "read_directory"]

@@ -28,7 +28,7 @@ TOLERANCE = 2.5e-4
 """Source pixels: the error allowed at the centre of a control cell and of its edges (more above a scale of 4)."""
 QUANTUM = 2.0**-16
 FAR = 2.0**24
-"""Source pixels: farther than any raster reaches; stands for coordinates that cannot be transformed."""
+"""Coordinate, in source pixels, of points that cannot be transformed: outside any raster."""
 SINGLE_THREAD = 200_000
 """Multiplications of a matrix product below which BLAS stays in the calling thread (measured with OpenBLAS)."""
 COLUMNS = 256
@@ -65,7 +65,7 @@ class PixelTransform:
     @classmethod
     def _part(cls, target: GeoBox, source: GeoBox) -> PixelTransform:
         part = cls.__new__(cls)
-        part._build(target, source, single=True)  # noqa: SLF001 (its own class)
+        part._build(target, source, single=True)  # noqa: SLF001 (of this class)
         part.parts = ()
         return part
 
@@ -227,7 +227,7 @@ class ControlGrid:
         """Minimum and maximum source coordinates (y, x) of the window's pixels; `None` if no pixel has any."""
 
     def crop(self, window: Window) -> ControlGrid:
-        """Return the control grid of a window inside this one."""
+        """Return the control grid of a smaller window inside this control grid's window."""
         return ControlGrid(self.transform, window, self)
 
     def slices(self, first: tuple[int, int], last: tuple[int, int]) -> tuple[slice, slice]:
@@ -348,7 +348,7 @@ def _turns(source: GeoBox, target: GeoBox) -> list[int]:
 
 
 def _longitudes(grid: GeoBox) -> tuple[float, float]:
-    """Return the least and the greatest longitude of a grid in degrees."""
+    """Return the minimum and maximum longitude of a grid in degrees."""
     (rows, cols), a = grid.shape, grid.affine
     corners = [(a @ corner)[0] for corner in ((0, 0), (cols, 0), (0, rows), (cols, rows))]
     return min(corners), max(corners)

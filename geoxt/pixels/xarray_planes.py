@@ -47,7 +47,7 @@ class XarrayPlanes:
         return f"XarrayPlanes{fields!r}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the number of the variable in this process behind."""
+        """Return the fields without the number of the variable in this process."""
         return {key: value for key, value in self.__dict__.items() if key != "_serial"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -64,11 +64,11 @@ class XarrayPlanes:
         return np.dtype(self.variable.dtype)
 
     def overviews(self) -> list[float]:
-        """Return the factors of overviews, of which a variable has none."""
+        """Return an empty list, as a variable has no overviews."""
         return []
 
     def overview_grid(self, level: int, crs: CRS | None) -> GeoBox:
-        """Raise, as a variable has no overviews."""
+        """Raise `NotImplementedError`, as a variable has no overviews."""
         raise NotImplementedError((level, crs))
 
     def get(self, bounds: tuple[slice, ...]) -> Any:
@@ -112,6 +112,3 @@ class XarrayPlanes:
 def file_token(path: str) -> str:
     """Return size, times and inode of a file as text."""
     return repr(main_version(path))
-
-
-__all__ = ["XarrayPlanes", "file_token"]

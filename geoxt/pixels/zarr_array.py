@@ -26,7 +26,7 @@ from geoxt.types import Array
 from geoxt.windows import Window
 
 MAX_OPEN = 512
-"""Arrays that a process keeps open."""
+"""Maximum number of arrays that a process keeps open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +251,3 @@ def _open_array(address: StoreAddress, level: ZarrLevel, *, renew: bool = False)
 
 def _array_key(address: StoreAddress, level: ZarrLevel) -> tuple[Any, ...]:
     return *_store_key(address), address.block_cache, level, os.getpid()
-
-
-__all__ = ["ZarrArray", "ZarrLevel", "error_text", "forget_store"]

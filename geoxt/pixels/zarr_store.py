@@ -18,7 +18,7 @@ from geoxt.pixels.remote import is_remote
 from geoxt.types import SomePath
 
 MAX_FILES = 100_000
-"""Chunk files of a local array whose times are part of its version."""
+"""Maximum number of chunk files of a local array whose times are part of its version."""
 METADATA = ("zarr.json", ".zarray")
 """Names of an array's metadata, of Zarr versions 3 and 2."""
 
@@ -271,15 +271,3 @@ def _file_identity(address: StoreAddress) -> str:
         except Exception:  # noqa: BLE001, S112 (of many libraries: without the file, the next name is tried)
             continue
     return ""
-
-
-__all__ = [
-    "METADATA",
-    "StoreAddress",
-    "array_version",
-    "is_store",
-    "metadata_hash",
-    "split_address",
-    "store_address",
-    "store_version",
-]

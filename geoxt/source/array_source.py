@@ -194,8 +194,8 @@ def cast_values(
 ) -> Array:
     """Return resampled values cast to `dtype` by way of the layer's dtype `stored`; integers are rounded.
 
-    Valid values that average to `nodata` become the next number, as by GDAL: else they could not be told from invalid
-    ones once they are computed.
+    Valid values that average to `nodata` become the next number, as in GDAL: otherwise they would be invalid once the
+    layer is computed.
     """
     if stored.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(values, out=values)
@@ -211,7 +211,7 @@ def cast_values(
 
 
 def _without_nodata(values: Array, valid: Mask | None, nodata: float | None, stored: np.dtype[Any]) -> Array:
-    """Return values of which valid ones equal to nodata are the next number."""
+    """Return values with valid values that equal nodata replaced by the next number."""
     if nodata is None or np.isnan(nodata):
         return values
     hits = values == (
@@ -223,7 +223,7 @@ def _without_nodata(values: Array, valid: Mask | None, nodata: float | None, sto
 
 
 def _next(nodata: float, dtype: np.dtype[Any]) -> Any:
-    """Return the next number after nodata, or the one before it at the end of the range."""
+    """Return the next number after nodata, or the previous number at the end of the range."""
     if dtype.kind == "f":
         upwards = np.nextafter(dtype.type(nodata), dtype.type(np.inf))
         return upwards if np.isfinite(upwards) else np.nextafter(dtype.type(nodata), dtype.type(-np.inf))

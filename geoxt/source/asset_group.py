@@ -159,7 +159,7 @@ class AssetGroup:
                     yield index, (nodata,)
 
     def _stored_nodata(self) -> list[float | None]:
-        """Return the nodata value of each band: of the file, where the catalog's is that of another file."""
+        """Return the nodata value of each band: that of the file if the catalog states the value of another file."""
         if True not in self._assumed:
             return self._nodata
         stored = list(self._nodata)

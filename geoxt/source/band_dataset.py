@@ -25,7 +25,7 @@ def is_band_dataset(data: xr.Dataset) -> bool:
     """Return whether a Dataset holds one variable per band, as `odc.stac.load` returns it.
 
     Its variables share their dimensions, have no `band` dimension and no class codes; a Dataset of layers, such as an
-    `image` with bands and a `mask` of class codes, is not one.
+    `image` with bands and a `mask` of class codes, is no such Dataset.
     """
     layers = _spatial_variables(with_yx_dims(data))
     shared = {frozenset(map(str, layer.dims)) for layer in layers.values()}
@@ -48,8 +48,8 @@ def stack_bands(data: xr.Dataset, *, name: Hashable = "image") -> xr.DataArray:
     -------
     xarray.DataArray
         Dimensions (time, band, y, x); `band` holds the names of the variables. The dtype is the smallest that holds
-        the values of all variables exactly. If the markers of missing pixels differ and the dtype is a float, missing
-        pixels become NaN.
+        the values of all variables exactly. If the nodata values differ and the dtype is a float, missing pixels
+        become NaN.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def _common_dtype(layers: Mapping[str, xr.DataArray]) -> np.dtype[Any]:
 
 
 def _common_nodata(layers: Mapping[str, xr.DataArray], dtype: np.dtype[Any]) -> float | None:
-    """Return the marker of missing pixels of the stack; NaN if the markers differ and the dtype is a float."""
+    """Return the nodata value of the stack; NaN if those of the variables differ and the dtype is a float."""
     markers = {key: nodata_of(layer) for key, layer in layers.items()}
     first = next(iter(markers.values()))
     if all(_same(marker, first) for marker in markers.values()):
@@ -213,7 +213,7 @@ def _common_nodata(layers: Mapping[str, xr.DataArray], dtype: np.dtype[Any]) -> 
 
 
 def _filled(layer: xr.DataArray, dtype: np.dtype[Any], nodata: float | None) -> xr.DataArray:
-    """Return a variable in the dtype of the stack, with the stack's marker of missing pixels."""
+    """Return a variable in the dtype of the stack, with the stack's nodata value."""
     marker = nodata_of(layer)
     bare = layer.drop_attrs(deep=False)
     if marker is not None and not _same(marker, nodata):

@@ -49,7 +49,7 @@ def reads(layer: xr.DataArray, window: Window | None = None) -> pd.DataFrame:
     layer
         A layer opened by `open_cogs` or `open_stac`, or aligned or selected from one.
     window
-        Window of the layer's grid, in pixels; by default the whole grid. Its time steps are those read.
+        Window of the layer's grid, in pixels; by default the whole grid and all time steps.
 
     Returns
     -------
@@ -142,6 +142,3 @@ def _blocks(read: _FileRead, file: rasterio.DatasetReader) -> list[tuple[Any, ..
                 number = 0 if shared and file.count > 1 else band
                 rows.append((read.scene, read.href, level, number, row, col, float(offset or "nan"), float(size or 0)))
     return rows
-
-
-__all__ = ["reads"]

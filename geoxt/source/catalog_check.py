@@ -20,7 +20,7 @@ from geoxt.pixels.reader import has_internal_mask, header_nodata
 from geoxt.source.scene_assets import Asset
 
 TOLERANCE = 0.01
-"""Pixels: largest distance between a corner in the catalog and in the file; catalogs round transforms."""
+"""Maximum distance of the corners of the grids in the catalog and in the file, in pixels; catalogs round transforms."""
 _HEADER_NAMES = ("the nodata value", "the scale", "the offset", "an internal mask:")
 _REMEDY = "Pass {headers:'all'} to take grids and data types from the files. Or correct the item."
 
@@ -187,7 +187,7 @@ def _error(name: str, stated: str, real: str) -> CatalogError:
 
 
 def _holds(stated: str, real: str) -> bool:
-    """Return whether the stated data type holds all values of the file's."""
+    """Return whether the data type in the catalog holds all values of the file's data type."""
     return stated == real or (real != "complex_int16" and np.can_cast(real, stated, "safe"))
 
 
@@ -201,7 +201,7 @@ def _marker(nodata: float | None, dtype: str) -> float | None:
 
 
 def _distance(grid: GeoBox, transform: Affine, crs: CRS | None) -> float:
-    """Return the largest distance between the corners of the stated grid and of the file, in pixels of the file.
+    """Return the maximum distance between the corners of the catalog's grid and of the file's, in pixels of the file.
 
     `crs` is that of the file, or `None` if it equals that of the grid.
     """
@@ -225,7 +225,7 @@ def _equal(a: str, b: str) -> bool:
 
 @lru_cache(256)
 def _same_datum(a: str, b: str) -> bool:
-    """Return whether the datums of two CRSs have one name, or one of them has no known name."""
+    """Return whether the datums of two CRSs have the same name, or the name of one is unknown."""
     datums = (parse_crs(crs).proj.datum for crs in (a, b))
     first, second = ("".join(filter(str.isalnum, "" if d is None else d.name.lower())) for d in datums)
     unknown = any(name.startswith("unknown") or name in {"", "none", "notspecified"} for name in (first, second))

@@ -14,7 +14,7 @@ from geoxt.errors import InputError
 from geoxt.types import Array, Mask
 
 Reduction = Literal["first", "mean", "median", "min", "max"]
-"""How overlapping pixels are combined; "first" takes the first valid one."""
+"""Method that combines overlapping pixels; "first" takes the first valid pixel."""
 Image = tuple[Array, Mask | None]
 """Values and valid mask (`None`: all valid)."""
 

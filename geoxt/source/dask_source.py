@@ -1,7 +1,7 @@
 """Dask arrays over sources, and the reverse: the source and selection behind a dask array.
 
 The bridge reads a layer's windows straight from files only if its dask graph shows that the layer is a selection of a
-source: attributes survive arithmetic, the graph does not lie.
+source. Attributes do not show it, as xarray keeps them through arithmetic.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SourceArray:
         self.dtype = source.dtype
 
     def __dask_tokenize__(self) -> Any:
-        """Return all that determines the pixels."""
+        """Return the fields that determine the pixels."""
         return normalize_token(("SourceArray", self.source, self.axes))
 
     def __getitem__(self, key: Any) -> Array:
@@ -93,7 +93,7 @@ def to_dask(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSelection:
-    """The window, time steps and bands of a source that a dask array shows."""
+    """The window, time steps and bands of a source that a dask array holds."""
 
     source: Source
     """Source of the pixels."""
@@ -181,7 +181,7 @@ def _indices(array: dask.array.Array, base: SourceArray, names: list[str]) -> tu
 
 
 def follow(key: Any, nodes: dict[Any, Any], root: dict[Any, Any], base: SourceArray) -> Any:
-    """Run the tasks of a block on positions instead of pixels; `None` if one does more than index."""
+    """Return the result of a block's tasks on positions instead of pixels; `None` if a task does more than index."""
     if key in root:
         slices = root[key].args[1]
         slices = getattr(slices, "value", slices)

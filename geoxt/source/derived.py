@@ -177,7 +177,7 @@ def _mask_at(layer: xr.DataArray, use: SourceUse, uses: SourceUses) -> xr.Variab
         used = list(use.selected[axis])
         positions = _positions(layer, dim, use, axis)
         if uses.reduced and dim not in present and dim in layer.coords and len(used) > 1:
-            return None  # a label given to a reduction over all of these does not tell which pixels it is made from
+            return None  # the label of a reduction does not show which of these it was calculated from
         if positions is not None:
             mask = mask.isel({dim: positions})
         elif dim == "band" or len(used) == 1:

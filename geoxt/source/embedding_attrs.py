@@ -53,7 +53,7 @@ def require_equal_embeddings(first: Mapping[Any, Any], other: Mapping[Any, Any],
 
 
 def common_embedding_attrs(layers: Mapping[str, Mapping[Any, Any]]) -> dict[Hashable, Any]:
-    """Return the attributes of embeddings that the attributes of all layers have, by titles of the layers.
+    """Return the attributes of embeddings that are equal in all layers, from the attributes of each by its title.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def scale_array(scopes: Iterable[Mapping[Any, Any]]) -> tuple[str, float] | None
 
 
 def _list(value: Any) -> list[Any]:
-    """Return a list; of GDAL metadata the list that a text states."""
+    """Return a list, parsed if it is a text of GDAL metadata."""
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)

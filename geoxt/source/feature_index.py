@@ -24,7 +24,7 @@ from geoxt.windows import Window
 Value = str | int | float | bool | None
 """Attribute value; `None` if missing."""
 MAX_CACHED = 8
-"""Indexes cached per process."""
+"""Maximum number of indexes cached per process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

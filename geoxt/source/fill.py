@@ -64,7 +64,7 @@ def require_free(values: Array, valid: Mask | None, dtype: np.dtype[Any], nodata
 
 
 def require_fill(source: Any, valid: Mask) -> None:
-    """Raise if pixels are invalid by a mask that only the file states, in a layer that has no number for them.
+    """Raise if pixels are invalid by a mask that no catalog states, in a layer without a fill value for them.
 
     Raises
     ------
@@ -106,5 +106,5 @@ def has_invalid(scenes: Iterable[Scene]) -> bool:
 
 
 def comparable(nodata: float | None) -> float | str | None:
-    """Return a nodata value that equals itself, unlike NaN."""
+    """Return a nodata value for comparisons, with "nan" for NaN, which does not equal itself."""
     return "nan" if nodata is not None and np.isnan(nodata) else nodata

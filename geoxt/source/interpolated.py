@@ -1,7 +1,7 @@
 """Interpolated integers: layers whose class codes, if they hold any, are blends of several classes.
 
-An encoding marks them, which xarray keeps when it selects or computes,
-and drops when it calculates; the sources in a dask graph are compared with the grids of their files besides.
+An encoding marks them, which xarray keeps when it selects or computes, and drops when it calculates. The sources in a
+dask graph are also compared with the grids of their files.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def source_interpolates(source: Source) -> bool:
 
 
 def _grids(mosaic: Mosaic) -> Iterator[GeoBox]:
-    """Yield one grid of all that have the same CRS, pixel size and offset in pixels: thousands of scenes share it."""
+    """Yield one grid for each CRS, pixel size and offset in pixels: thousands of scenes share them."""
     known: set[Any] = set()
     inverse = ~mosaic.grid.affine
     for scene in mosaic.scenes:

@@ -24,7 +24,7 @@ from geoxt.windows import Window
 
 DIMS = ("time", "band", "y", "x")
 CHUNK = 1024
-"""Pixels: default side of the dask chunks of a layer."""
+"""Default side of the dask chunks of a layer, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

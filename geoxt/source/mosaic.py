@@ -55,7 +55,7 @@ class Mosaic:
     errors: Literal["raise", "nodata"] = "raise"
     """Whether a scene that cannot be read raises, or is nodata (with a warning)."""
     composite: Reduction = "first"
-    """How overlapping scenes of a time step are combined."""
+    """Method that combines overlapping scenes of a time step."""
     rescale: bool = False
     """Whether stored values are converted to physical ones by the scale and offset of their scene and band."""
     unit_length: int = 0
@@ -95,7 +95,7 @@ class Mosaic:
         self.__dict__.update({**state, "scenes": state["scenes"].scenes})
 
     def __dask_tokenize__(self) -> Any:
-        """Return all that determines the pixels."""
+        """Return the fields that determine the pixels."""
         return normalize_token((
             type(self).__name__, self.grid, token_of(self.scenes), self.steps, self.bands, str(self.dtype), self.nodata,
             self.resampling, self.clips, self.errors, self.composite, self.rescale,
@@ -294,7 +294,7 @@ class Mosaic:
         return cast_values(values, self.dtype, dtype, valid=valid, nodata=nodata), valid
 
     def _averages(self, index: int, bands: tuple[int, ...]) -> bool:
-        """Return whether pixels of a scene are averages of several ones."""
+        """Return whether pixels of a scene are averages of several pixels."""
         shifted = (group.transform.shift is None for _, group in self._asset_groups(index, bands))
         return self.composite != "first" or (self.resampling in AVERAGING and any(shifted))
 
@@ -359,14 +359,14 @@ class Mosaic:
         return areas
 
     def _outline(self, grid: GeoBox) -> shapely.Polygon | shapely.MultiPolygon:
-        """Return the outline of a grid in pixels of this one; of this whole grid if there is no outline."""
+        """Return the outline of a grid in pixels of the mosaic; of the whole mosaic if the grid has no outline."""
         rows, cols = self.grid.shape
         polygon = outline(grid, self.grid)
         return shapely.box(0, 0, cols, rows) if polygon is None else polygon
 
     @cached_property
     def _trees(self) -> tuple[tuple[shapely.STRtree, Array], ...]:
-        """Return the parts of the scenes' outlines and the position of each one's scene, by time step."""
+        """Return the parts of the scenes' outlines, and the position of the scene of each part, by time step."""
         parts = [shapely.get_parts([self._outlines[i] for i in step], return_index=True) for step in self.steps]
         return tuple((shapely.STRtree(polygons), scene) for polygons, scene in parts)
 
@@ -394,5 +394,5 @@ class Mosaic:
 
 
 def _shared(valid: Mask) -> Mask:
-    """Return the valid mask of one band if all bands have it in common, for fewer operations."""
+    """Return the valid mask of the first band if all bands share it, for fewer operations."""
     return valid if valid.strides[0] else valid[:1]

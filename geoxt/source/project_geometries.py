@@ -28,11 +28,11 @@ STRAIGHT = 4.0
 ROUNDS = 12
 """Maximum number of bisections of an edge."""
 SAMPLES = 33
-"""Points along each side of a grid whose extent in another CRS is estimated."""
+"""Points along each side of a grid by which its extent in another CRS is estimated."""
 MARGIN = 0.05
-"""Fraction of its size by which that extent is widened, as sides bend between points."""
+"""Fraction of its size by which this extent is widened, as sides bend between the points."""
 FAR = 1.0
-"""Fraction of its size beyond that extent at which geometries are clipped before projection."""
+"""Margin around this extent, as a fraction of its size, outside which geometries are clipped before projection."""
 
 
 def bounds_in_crs(grid: GeoBox, crs: CRS) -> Bounds | None:
@@ -97,7 +97,7 @@ def project_geometries(
 
 
 def _valid_parts(geometry: Array) -> tuple[Array, Ints]:
-    """Return valid polygons, lines and points, and the index of each one's geometry."""
+    """Return valid polygons, lines and points, and the index of the geometry of each."""
     parts, feature = geometry, np.arange(len(geometry))
     while (shapely.get_type_id(parts) >= 4).any():  # collections may be nested
         parts, inner = shapely.get_parts(parts, return_index=True)

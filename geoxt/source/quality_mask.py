@@ -1,4 +1,4 @@
-"""Masks from quality bands: which pixels of a scene stay valid, on the grid of its other bands."""
+"""Valid masks of scenes from their quality bands, on the grid of the other bands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geoxt.windows import Window
 
 
 class QualityMask:
-    """Reads the valid mask that a quality band gives the bands on another grid.
+    """Reads the valid mask of a scene's bands from a quality band on another grid.
 
     The quality band is resampled by nearest to the grid of the stored bands, before these are resampled: excluded
     pixels never contribute to a neighbour's value.
@@ -27,7 +27,7 @@ class QualityMask:
     Parameters
     ----------
     quality
-        Quality band and excluded values. Outside its extent all pixels are invalid, but for masks of users.
+        Quality band and excluded values. Outside its extent all pixels are invalid, but valid if `excluded` is `None`.
     grid
         Grid of the bands that it applies to.
     credentials

@@ -36,9 +36,9 @@ class Asset:
     extra_nodata: tuple[float, ...] = ()
     """Further stored values of invalid pixels, such as class codes for "unlabeled"."""
     masked: bool | None = False
-    """Whether the file has an internal mask or an alpha band; `None` if only the file tells."""
+    """Whether the file has an internal mask or an alpha band; `None` if no catalog states it."""
     data_bands: tuple[int, ...] = ()
-    """Numbers of bands that the catalog names: none of them is an alpha band, whatever the file calls it."""
+    """Numbers of bands that the catalog names: none of them is an alpha band, even if the file declares it."""
     band_names: tuple[tuple[str, str], ...] = ()
     """Name and common name of each band of the file as the catalog states them, for files of several bands."""
     assumed_single: bool = False
@@ -72,8 +72,8 @@ class QualityBand:
     asset: Asset
     """The band, of integers unless `excluded` is `None`."""
     excluded: tuple[tuple[int, int, int], ...] | None
-    """Triples (bit, mask, value): pixels with `(number >> bit) & mask == value` for any triple are invalid, and those
-    without a number. `None`: pixels with a number other than 0 are invalid, and no others."""
+    """Triples (bit, mask, value): pixels with `(number >> bit) & mask == value` for any triple are invalid, and so are
+    pixels that the band lacks. `None`: pixels with a number other than 0 are invalid, all others are valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Scene:
 
     @property
     def has_valid_mask(self) -> bool:
-        """Whether the files of all bands tell which pixels are valid."""
+        """Whether the files of all bands have a nodata value or a mask."""
         return all(a.nodata is not None or a.masked for a in self.assets if a is not None)
 
     @property
@@ -109,14 +109,14 @@ class Scene:
 
 _tokens: dict[int, tuple[tuple[Scene, ...], str]] = {}
 CACHED_TOKENS = 32
-"""Sets of scenes whose tokens are cached."""
+"""Maximum number of sets of scenes whose tokens are cached."""
 
 
 def token_of(scenes: tuple[Scene, ...]) -> str:
     """Return the dask token of scenes and of the present versions of local files.
 
-    A cluster that still holds results of the former files does not take them for those of the new ones. Cached: hashing
-    100,000 scenes again for every aligned layer takes seconds.
+    A cluster does not reuse results of files that were replaced since. Tokens are cached, as hashing 100,000 scenes
+    again for every aligned layer takes seconds.
     """
     cached = _tokens.get(id(scenes))
     if cached is None or cached[0] is not scenes:
@@ -141,7 +141,7 @@ def _hash(scenes: tuple[Scene, ...], versions: Sequence[object]) -> str:
 
 
 def _asset_text(asset: Asset, grids: dict[int, str]) -> tuple[str, list[object]]:
-    """Return the fields of an asset as values with a complete text; `grids` caches those of grids by identity."""
+    """Return the fields of an asset as values with a complete `repr`; `grids` caches the texts of grids by identity."""
     grid = asset.grid
     if id(grid) not in grids:
         grids[id(grid)] = repr((tuple(grid.shape), tuple(grid.affine), str(grid.crs)))

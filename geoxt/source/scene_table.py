@@ -164,7 +164,7 @@ def _times(packed: Any) -> Sequence[np.datetime64 | None]:
 
 
 def _repeated(values: list[Any]) -> Any:
-    """Return the single value and the number of values that are all one object or equal; else the list."""
+    """Return the value and its count if all values are one object or equal tuples, else the list."""
     first = values[0] if values else None
     same = bool(values) and all(value is first or (value == first and type(value) is tuple) for value in values)
     return (first, len(values)) if same else values

@@ -33,7 +33,7 @@ class SourceUse:
     masked: bool = False
     """Whether it is used in a `where` only, which can set missing numbers to NaN before further calculations."""
     reductions: frozenset[int] = frozenset()
-    """Number of reductions on each way from the source to the array, but for those through a `where`."""
+    """Number of reductions on each path from the source to the array, except paths through a `where`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ def _selected(graph: HighLevelGraph, names: list[str], base: SourceArray) -> dic
 def wrapping(array: dask.array.Array, uses: SourceUses) -> str | None:
     """Return the type of unsigned pixels that are subtracted from each other, where results below zero wrap around.
 
-    Known where the graph subtracts selections of sources, such as two bands of stored `uint16`; `None` elsewhere.
+    Detected if the graph subtracts selections of sources, such as two bands of stored `uint16`, else `None`.
     """
     graph = array.dask
     if uses.copied or not isinstance(graph, HighLevelGraph):

@@ -22,9 +22,9 @@ from geoxt.types import Array, Floats, Mask, Resampling
 from geoxt.windows import Window
 
 MAX_EXACT = 4096
-"""Features above which a footprint is the union of blocks instead of extents."""
+"""Maximum number of features whose footprint is the union of their extents, and not of blocks."""
 MIN_BLOCK = 64
-"""Pixels: minimum side of these blocks."""
+"""Minimum side of these blocks, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class VectorSource:
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}
 
     def __dask_tokenize__(self) -> Any:
-        """Return all that determines the pixels."""
+        """Return the fields that determine the pixels."""
         return normalize_token((
             type(self).__name__, self.file.path, self.file.layer, str(self.file.crs), self.grid, str(self.dtype),
             self.column, self.classes, self.by, self.instances, self.all_touched, self.background, self.nodata,
