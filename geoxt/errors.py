@@ -2,7 +2,7 @@
 
 An error has fields, so that the CLI and a configuration file can show the same remedy by their own option names:
 
-- `problem`: what cannot be done, the value found, and where (scene, file, sample). Shown as it is written.
+- `problem`: what cannot be done, the value found, and where (scene, file, sample). Shown unchanged.
 - `remedy`: what to do about it, in whole sentences. A function argument stands in braces: `{crs}` reads `crs=` in
   Python and `--crs` in the CLI; with a value after a colon, `{crs:'native'}` reads `crs='native'` and `--crs native`.
 

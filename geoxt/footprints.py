@@ -83,7 +83,7 @@ def project_rings(points: Floats, source: CRS | None, target: CRS) -> Floats:
 
 
 FARTHEST = 1.5e8
-"""Metres: farther from the origin than any place in a projected CRS, false eastings with zone numbers included."""
+"""Metres: above the coordinates of all projected CRSs, false eastings with zone numbers included."""
 
 
 def _metres(crs: CRS) -> float:
@@ -314,10 +314,7 @@ def _pixels_in(bounds: Sequence[float]) -> Window:
 def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
     """Return the overlap to 1/64 of the grid, from the points of a lattice that lie on the other grid."""
     rows, cols = (np.linspace(0, n, 65) for n in grid.shape)
-    a = grid.affine
-    x = a.a * cols + a.b * rows[:, None] + a.c
-    y = a.d * cols + a.e * rows[:, None] + a.f
-    x, y = transformer(grid.crs, other.crs).transform(x, y)
+    x, y = transformer(grid.crs, other.crs).transform(*(grid.affine @ np.meshgrid(cols, rows)))
     if other.crs is not None and other.crs.geographic:
         x = x - 360 * np.rint((x - _middle(other)) / 360)
     points = to_pixels(other)(np.c_[x.ravel(), y.ravel()])

@@ -14,12 +14,13 @@ from odc.geo.xr import xr_coords
 
 from geoxt.crs import has_code, parse_crs
 from geoxt.errors import CRSError, GridError
+from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
 __all__ = ["coordinates", "grid_of", "snap_grid", "to_rasterio", "window_grid"]
 
 COINCIDE = 1e-3
-"""Pixels: largest distance from a shift by whole pixels at which two grids still coincide."""
+"""Pixels: maximum distance from a shift by whole pixels at which two grids coincide."""
 
 
 T = TypeVar("T", bound=xr.DataArray | xr.Dataset)
@@ -158,6 +159,13 @@ def to_rasterio(grid: GeoBox) -> dict[str, Any]:
     """
     assert grid.crs is not None
     return {"crs": grid.crs.to_wkt(), "transform": grid.affine}
+
+
+def pix2wld(grid: GeoBox, col: Array, row: Array) -> tuple[Floats, Floats]:
+    """Return the coordinates x and y of arrays of positions in pixels; 0.5 is the center of the first pixel."""
+    affine: Any = grid.affine  # typed for numbers, computes arrays too
+    x, y = affine @ (col, row)
+    return x, y
 
 
 def full_window(grid: GeoBox) -> Window:

@@ -78,9 +78,9 @@ def append(
     return _with_metadata(joined.transpose(*layer.dims), layer, [*names, *(index.name for index in selected)])
 
 
-def _names(layer: xr.DataArray, chosen: Sequence[Index]) -> tuple[list[str], list[str]]:
+def _names(layer: xr.DataArray, selected: Sequence[Index]) -> tuple[list[str], list[str]]:
     """Return band names and common names; the latter are empty for a layer without them."""
-    problem = f"Cannot append {', '.join(index.name for index in chosen)} to {layer.name!r}"
+    problem = f"Cannot append {', '.join(index.name for index in selected)} to {layer.name!r}"
     if is_categorical(layer):
         raise InputError(
             f"{problem}: its pixels are class codes (flag_values).",
@@ -94,7 +94,7 @@ def _names(layer: xr.DataArray, chosen: Sequence[Index]) -> tuple[list[str], lis
             argument="layer",
         )
     names = [str(name) for name in layer["band"].to_numpy()]
-    repeated = {name.lower() for name in names} & {index.name for index in chosen}
+    repeated = {name.lower() for name in names} & {index.name for index in selected}
     if repeated:
         raise InputError(
             f"{problem}: it already has a band {min(repeated)!r}.",
@@ -157,16 +157,16 @@ def _index(*bands: Array, name: str, nodata: float | None, scale: float, offset:
 
 def _with_metadata(joined: xr.DataArray, layer: xr.DataArray, names: list[str]) -> xr.DataArray:
     """Return the result with band coordinates and attributes."""
-    more = len(names) - layer.sizes["band"]
+    count = len(names) - layer.sizes["band"]
     coords: dict[str, Any] = {"band": names}
     for name, coord in layer.coords.items():
         if coord.dims == ("band",) and name != "band" and coord.dtype.kind in "UOf":
-            filler = [np.nan if coord.dtype.kind == "f" else ""] * more
+            filler = [np.nan if coord.dtype.kind == "f" else ""] * count
             coords[str(name)] = ("band", [*coord.to_numpy().tolist(), *filler])
     attrs = unmarked(layer.attrs)
-    for key, plain in (("scales", 1.0), ("offsets", 0.0)):
+    for key, default in (("scales", 1.0), ("offsets", 0.0)):
         if len(np.atleast_1d(attrs.get(key, []))) == layer.sizes["band"]:
-            attrs[key] = [*np.atleast_1d(attrs[key]).tolist(), *[plain] * more]
+            attrs[key] = [*np.atleast_1d(attrs[key]).tolist(), *[default] * count]
     if attrs.get("units", "1") != "1":
         del attrs["units"]  # indices have none
     if "nodata" in attrs or "_FillValue" in attrs:

@@ -19,9 +19,9 @@ from geoxt.types import Array
 __all__ = ["HasAttrs", "Legend", "palette"]
 
 _UNFOLDED = 20
-"""Classes that HTML shows unfolded."""
+"""Maximum number of classes that HTML shows without folding."""
 _MAX_SHOWN = 8
-"""Codes listed in an error."""
+"""Maximum number of codes in an error."""
 _GOLDEN = 0.618033988749895
 """Golden ratio minus one: hues at multiples of it (modulo 1) stay well separated for any number of classes."""
 
@@ -196,10 +196,10 @@ class Legend:
         ('rice', '7')
         """
         unique = list(dict.fromkeys(codes))
-        present = self.only(unique)
+        existing = self.only(unique)
         new = [code for code in unique if code not in self.codes]
-        unused = [color for color in palette(len(unique)) if color not in present.colors][: len(new)]
-        return Legend((*present.codes, *new), (*present.names, *map(str, new)), (*present.colors, *unused))
+        unused = [color for color in palette(len(unique)) if color not in existing.colors][: len(new)]
+        return Legend((*existing.codes, *new), (*existing.names, *map(str, new)), (*existing.colors, *unused))
 
     @property
     def distinct_names(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class RetryPolicy:
     jitter: float = 0.25
     """Fraction by which delays vary at random, so that clients which failed together do not return together."""
     max_wait: float = 60.0
-    """Seconds: the longest wait. A server that asks for more is not asked again."""
+    """Maximum wait in seconds; if a server asks for a longer wait, the request is not retried."""
 
     def wait(self, attempt: int, retry_after: float | None = None) -> float | None:
         """Return the seconds to wait after a failed attempt, or `None` to give up.
@@ -147,11 +147,11 @@ def fetch(
     url
         HTTP or HTTPS URL.
     timeout
-        Seconds without an answer.
+        Seconds to wait for a response.
     headers
         Headers of the request.
     policy
-        Retries of the request. A server that cannot be reached, or does not answer in time, is not asked again: the
+        Retries of the request. There is no retry if the server cannot be reached, or does not respond in time: the
         caller waited for `timeout` already.
 
     Raises

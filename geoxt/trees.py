@@ -52,13 +52,11 @@ def nodes_of(data: SomeData) -> dict[str, xr.Dataset]:
     """
     if not isinstance(data, xr.DataTree):
         data = with_yx_dims(data)
-    if not isinstance(data, xr.DataTree):
-        data = with_yx_dims(data)
         return {"": data if isinstance(data, xr.Dataset) else _to_dataset(data)}
     nodes = {
         node.relative_to(data).removeprefix("."): node.to_dataset()
         for node in data.subtree
-        if any(is_layer(variable) for variable in node.data_vars.values())
+        if any(map(is_layer, node.data_vars.values()))
     }
     if not nodes:
         names = [node.path for node in data.leaves]
@@ -97,6 +95,11 @@ def is_layer(variable: xr.DataArray) -> bool:
     return {"y", "x"} <= set(variable.dims)
 
 
+def layers_by_name(ds: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return the layers of a Dataset by name: its variables with the dimensions y and x."""
+    return {str(name): variable for name, variable in ds.data_vars.items() if is_layer(variable)}
+
+
 def grids_of(data: SomeData) -> dict[str, GeoBox]:
     """Return the grid of each node: of a layer or a Dataset under the name ""."""
     return {node: grid_of(ds) for node, ds in nodes_of(data).items()}
@@ -114,20 +117,16 @@ def layers_of(data: SomeData) -> dict[str, xr.DataArray]:
         return {"": with_yx_dims(data)}
     layers = {}
     for node, ds in nodes_of(data).items():
-        names = [str(name) for name, variable in ds.data_vars.items() if is_layer(variable)]
-        if len(names) != 1:
+        named = layers_by_name(ds)
+        if len(named) != 1:
             where = f"node {node!r}" if node else "the Dataset"
             select = "tree.map_over_datasets(lambda ds: ds[['image']])" if node else "ds['image']"
             raise InputError(
-                f"Cannot take one layer of the data: {where} holds {names}.", remedy=f"Choose one, as {select} does."
+                f"Cannot take one layer of the data: {where} holds {list(named)}.",
+                remedy=f"Choose one, as {select} does.",
             )
-        layers[node] = ds[names[0]]
+        (layers[node],) = named.values()
     return layers
-
-
-def tree_of(nodes: Mapping[str, xr.Dataset]) -> xr.DataTree:
-    """Return the tree of Datasets by node."""
-    return xr.DataTree.from_dict(dict(nodes))
 
 
 def node_names(crs_of_grids: Iterable[CRS | None]) -> list[str]:

@@ -53,7 +53,7 @@ class Window:
 
     @property
     def stop(self) -> tuple[int, int]:
-        """Row and column after the last ones."""
+        """Row and column after the last pixel."""
         return self.row + self.height, self.col + self.width
 
     def _repr_html_(self) -> str:
@@ -116,22 +116,22 @@ def is_whole(number: float, *, minimum: int) -> bool:
     return bool(np.isfinite(number)) and int(number) == number and number >= minimum
 
 
-def parse_size(size: SomeSize, *, what: str = "size") -> tuple[int, int]:
+def parse_size(size: SomeSize, *, argument: str = "size") -> tuple[int, int]:
     """Return (height, width) in pixels from one number or a pair.
 
     Parameters
     ----------
     size
         Whole pixels of 1 or more.
-    what
+    argument
         Name of the argument, for errors.
     """
     height, width = (size, size) if isinstance(size, (int, float, np.number)) else size
     if not (is_whole(height, minimum=1) and is_whole(width, minimum=1)):
         raise InputError(
-            f"Cannot use {what}={size!r}.",
-            remedy=f"Pass {{{what}}} whole pixels of 1 or more, one number or (height, width).",
+            f"Cannot use {argument}={size!r}.",
+            remedy=f"Pass {{{argument}}} whole pixels of 1 or more, one number or (height, width).",
             value=size,
-            argument=what,
+            argument=argument,
         )
     return int(height), int(width)

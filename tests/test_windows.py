@@ -80,4 +80,4 @@ def test_size_is_one_number_or_a_pair():
 @pytest.mark.parametrize("size", [0, -2, (3, 0), (2.5, 3)])
 def test_size_must_be_whole_pixels(size):
     with pytest.raises(InputError, match=r"Cannot use stride=.*Pass stride= whole pixels"):
-        parse_size(size, what="stride")
+        parse_size(size, argument="stride")

@@ -16,7 +16,7 @@ from geoxt.alignment.retarget import retarget as retarget
 from geoxt.errors import InputError
 from geoxt.grid import with_yx_dims
 from geoxt.source import resolve_attrs, stack_bands
-from geoxt.trees import SomeData, from_nodes, grids_of, is_layer, layers_of
+from geoxt.trees import SomeData, from_nodes, grids_of, layers_by_name, layers_of
 from geoxt.types import Resampling
 
 Layer = xr.DataArray | xr.DataTree
@@ -76,9 +76,9 @@ def align(
     -------
     xarray.DataArray
         Lazy: no pixel is read. A layer that was only opened, aligned or selected from is read from its files again, so
-        that its pixels are resampled once however often it is aligned; if the grids coincide, pixels are copied. The
-        nodes of a tree become one layer: the first valid pixel wins, in the order of the nodes and their scenes, and
-        scenes of the same time become one time step.
+        that repeated alignment resamples its pixels once; if the grids coincide, pixels are copied. The nodes of a tree
+        become one layer: the first valid pixel wins, in the order of the nodes and their scenes, and scenes of the same
+        time become one time step.
     xarray.Dataset
         Of a Dataset: the same variables.
     xarray.DataTree
@@ -102,11 +102,7 @@ def align(
     targets = {"": other} if isinstance(other, GeoBox) else grids_of(other)
     if isinstance(layer, xr.Dataset):
         ds = with_yx_dims(layer)
-        variables = {
-            str(name): [_resolve_attrs(variable, str(name))]
-            for name, variable in ds.data_vars.items()
-            if is_layer(variable)
-        }
+        variables = {name: [_resolve_attrs(part, name)] for name, part in layers_by_name(ds).items()}
     else:
         layers = [_resolve_attrs(part, str(part.name)) for part in layers_of(layer).values()]
         variables = {layer_name(layers[0]): layers}
@@ -198,7 +194,7 @@ def union(*layers: xr.DataArray | xr.Dataset, chunks: Chunks = None) -> xr.DataA
 @overload
 def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer: ...
 def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
-    """Return one layer over the joint extent of layers of one kind; where they overlap, the first valid pixel wins.
+    """Return one layer over the union of the layers' extents; where they overlap, the first valid pixel wins.
 
     Parameters
     ----------
@@ -220,7 +216,7 @@ def union(*layers: SomeLayer, chunks: Chunks = None) -> Layer:
     Raises
     ------
     InputError
-        If layers differ in bands, times or classes, or the valid pixels of one are not known.
+        If layers differ in bands, times or classes, or the missing pixels of a layer cannot be determined.
 
     Examples
     --------
@@ -249,8 +245,8 @@ def _parts(layer: SomeLayer) -> list[xr.DataArray]:
     """Return the layer of each node; the variables of a Dataset are bands of one layer."""
     if isinstance(layer, xr.Dataset):
         ds = with_yx_dims(layer)
-        variables = [variable for variable in ds.data_vars.values() if is_layer(variable)]
-        return [resolve_attrs(variables[0])] if len(variables) == 1 else [stack_bands(ds)]
+        variables = layers_by_name(ds).values()
+        return [resolve_attrs(*variables)] if len(variables) == 1 else [stack_bands(ds)]
     return [resolve_attrs(part) for part in layers_of(layer).values()]
 
 

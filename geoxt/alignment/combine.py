@@ -49,11 +49,11 @@ def align_to_grids(
     """
     aligned = {}
     for node, grid in targets.items():
-        near = overlapping(layers, grid)
-        if near and len(targets) == 1 and "time" in near[0].dims:
-            near = list(layers)  # all time steps, wherever the grid lies
-        if near:
-            aligned[node] = merge_on_grid(near, grid, resampling=resampling, chunks=chunks)
+        overlaps = overlapping(layers, grid)
+        if overlaps and len(targets) == 1 and "time" in overlaps[0].dims:
+            overlaps = list(layers)  # all time steps, wherever the grid lies
+        if overlaps:
+            aligned[node] = merge_on_grid(overlaps, grid, resampling=resampling, chunks=chunks)
     if not aligned:
         grids = [(layer_name(layer), grid_of(layer)) for layer in layers]
         raise no_overlap([*grids, *((node or "the other", grid) for node, grid in targets.items())])
@@ -90,15 +90,15 @@ def _intersect(name: str, grid: GeoBox, layers: Layers, resampling: Resampling |
     window: Window | None = full_window(grid)
     single = {}
     for key, parts in layers.items():
-        near = overlapping(parts, grid)
-        if not near:
+        overlaps = overlapping(parts, grid)
+        if not overlaps:
             raise no_overlap([(name, grid), *((key, grid_of(part)) for part in parts)])
-        if "time" in near[0].dims and len(near) < len(parts):
-            near = list(parts)
+        if "time" in overlaps[0].dims and len(overlaps) < len(parts):
+            overlaps = list(parts)
         if resampling is None:
-            for part in near:
+            for part in overlaps:
                 require_known_labels(part, key, grid)
-        single[key] = near[0] if len(near) == 1 else merge_on_grid(near, grid, resampling=resampling)
+        single[key] = overlaps[0] if len(overlaps) == 1 else merge_on_grid(overlaps, grid, resampling=resampling)
         extent = overlap(grid, grid_of(single[key]))
         window = None if window is None or extent is None else window.intersect(extent)
     if window is None:
@@ -124,7 +124,7 @@ def _cut_or_warp(layer: xr.DataArray, target: GeoBox, resampling: Resampling | N
 def to_dataset(layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
     """Return layers of one grid as a Dataset.
 
-    Layers whose bands or times differ from the first layer's keep them along dimensions of their own: `mask_time`.
+    Layers whose bands or times differ from the first layer's have them along separate dimensions: `mask_time`.
 
     Examples
     --------
@@ -136,21 +136,21 @@ def to_dataset(layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
     ['height', 'image']
     """
     for dim in ("band", "time"):
-        having = {name: layer for name, layer in layers.items() if dim in layer.dims}
-        indexes = [layer.indexes.get(dim) for layer in having.values()]
-        if len(having) > 1 and not _equal(indexes):
-            first = next(iter(having))
+        with_dim = {name: layer for name, layer in layers.items() if dim in layer.dims}
+        indexes = [layer.indexes.get(dim) for layer in with_dim.values()]
+        if len(with_dim) > 1 and not _equal(indexes):
+            first = next(iter(with_dim))
             layers = {
-                name: _rename_dim(name, layer, dim) if name in having and name != first else layer
+                name: _rename_dim(name, layer, dim) if name in with_dim and name != first else layer
                 for name, layer in layers.items()
             }
     # Scalar band coordinates of a single-band layer would become those of the whole Dataset.
     scalars = {"common_name", "wavelength", "band"}
-    without = {
+    cleaned = {
         name: layer if "band" in layer.dims else layer.drop_vars(scalars & set(map(str, layer.coords)))
         for name, layer in layers.items()
     }
-    return xr.Dataset(without, attrs={})
+    return xr.Dataset(cleaned, attrs={})
 
 
 def _equal(indexes: Sequence[Any]) -> bool:
@@ -170,11 +170,11 @@ def unite(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> xr.DataArray
         require_same_kind(first, other)
     base = grid_of(first)
     target = _cover(base, [grid_of(layer) for layer in layers])
-    moved = with_common_fill([warp_to_grid(layer, target, resampling_of(layer), chunks) for layer in layers])
-    mosaics = mosaics_of(moved)
+    warped = with_common_fill([warp_to_grid(layer, target, resampling_of(layer), chunks) for layer in layers])
+    mosaics = mosaics_of(warped)
     if mosaics and all(mosaic.stackable(mosaics[0]) for mosaic in mosaics):
-        return stack_mosaics(moved, mosaics, chunks)
-    return first_valid(moved)
+        return stack_mosaics(warped, mosaics, chunks)
+    return first_valid(warped)
 
 
 def unite_nodes(layers: Sequence[xr.DataArray], chunks: Chunks = None) -> dict[str, xr.Dataset]:

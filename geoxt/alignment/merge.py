@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ from geoxt.types import Resampling
 
 def overlapping(layers: Sequence[xr.DataArray], grid: GeoBox) -> list[xr.DataArray]:
     """Return the layers that overlap a grid; layers with coinciding pixels take precedence over all others."""
-    near = [layer for layer in layers if overlap(grid, grid_of(layer)) is not None]
-    return [layer for layer in near if pixel_offset(grid_of(layer), grid) is not None] or near
+    overlaps = [layer for layer in layers if overlap(grid, grid_of(layer)) is not None]
+    return [layer for layer in overlaps if pixel_offset(grid_of(layer), grid) is not None] or overlaps
 
 
 def merge_on_grid(
@@ -46,14 +46,14 @@ def merge_on_grid(
     first = layers[0]
     if len(layers) == 1:
         return to_grid(first, target, resampling=resampling, chunks=chunks)
-    moved = [warp_to_grid(layer, target, resampling or resampling_of(layer), chunks) for layer in layers]
-    moved = with_common_fill(moved)
-    mosaics = mosaics_of(moved)
+    warped = [warp_to_grid(layer, target, resampling or resampling_of(layer), chunks) for layer in layers]
+    warped = with_common_fill(warped)
+    mosaics = mosaics_of(warped)
     if mosaics and all(_same_pixels(first, layer) for layer in layers) and _stackable(mosaics):
-        return stack_mosaics(moved, mosaics, chunks)
-    for layer in moved[:-1]:
-        require_same_kind(layer, moved[-1])
-    return first_valid(moved).rename(first.name)
+        return stack_mosaics(warped, mosaics, chunks)
+    for layer in warped[:-1]:
+        require_same_kind(layer, warped[-1])
+    return first_valid(warped).rename(first.name)
 
 
 def first_valid(layers: Sequence[xr.DataArray]) -> xr.DataArray:
@@ -68,7 +68,7 @@ def first_valid(layers: Sequence[xr.DataArray]) -> xr.DataArray:
 
 
 def _with_equal_nodata(layers: Sequence[xr.DataArray]) -> list[xr.DataArray]:
-    """Return layers of one dtype in which missing pixels have one value; without a nodata value, none is missing."""
+    """Return layers with a common dtype and nodata value; layers without a nodata value have no missing pixels."""
     dtype = np.result_type(*(layer.dtype for layer in layers))
     shared = [n for layer in layers if (n := nodata_of(layer)) is not None and _is_free(n, dtype, layers)]
     dtype, nodata = (dtype, shared[0]) if shared else free_fill(dtype)
@@ -103,7 +103,7 @@ def mosaics_of(layers: Sequence[xr.DataArray]) -> list[Mosaic]:
 
 
 def with_common_fill(layers: Sequence[xr.DataArray]) -> list[xr.DataArray]:
-    """Return layers of one dtype and nodata value; layers of files only, whose validity does not depend on it."""
+    """Return layers with a common dtype and nodata value, if all read files: their validity does not depend on it."""
     mosaics = mosaics_of(layers)
     kinds = {(m.dtype, m.rescale, repr(m.nodata)) for m in mosaics}
     if len(kinds) < 2 or any(m.rescale for m in mosaics):
@@ -193,20 +193,7 @@ def _same_pixels(first: xr.DataArray, other: xr.DataArray) -> bool:
 
 
 def _stackable(mosaics: Sequence[Mosaic]) -> bool:
-    """Return whether the scenes of mosaics on one grid can be those of one mosaic."""
-    traits = [
-        (
-            m.bands,
-            m.dtype,
-            repr(m.nodata),
-            m.resampling,
-            m.clips,
-            m.errors,
-            m.composite,
-            m.rescale,
-            m.unit_length,
-            m.credentials,
-        )
-        for m in mosaics
-    ]
-    return all(trait == traits[0] for trait in traits)
+    """Return whether mosaics on one grid differ in their scenes and time steps only."""
+    names = [field.name for field in fields(Mosaic) if field.name not in {"grid", "scenes", "steps"}]
+    properties = [[repr(m.nodata) if name == "nodata" else getattr(m, name) for name in names] for m in mosaics]
+    return all(values == properties[0] for values in properties)

@@ -111,12 +111,12 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
 def _keep_unit_length(
     warped: xr.DataArray, layer: xr.DataArray, target: GeoBox, resampling: Resampling
 ) -> xr.DataArray:
-    """Return a resampled layer whose vectors have unit length if those of the layer have.
+    """Scale the vectors of a resampled layer to unit length, if those of the layer have unit length.
 
     Raises
     ------
     InputError
-        If the layer holds some bands of the vectors.
+        If the layer lacks bands of the vectors.
     """
     if (
         not is_unit_length(layer.attrs)
@@ -147,7 +147,7 @@ def with_fill(source: Source) -> Source:
 
 
 def _contains(grid: GeoBox, target: GeoBox) -> bool:
-    """Return whether all pixels of a target grid have a value on a grid, near whose edges interpolation has none."""
+    """Return whether a target grid lies inside a grid, so far from its edges that interpolation has values."""
     offset = pixel_offset(target, grid)
     if offset is not None:
         return full_window(grid).contains(full_window(target).shift(*offset))
@@ -160,8 +160,8 @@ def _contains(grid: GeoBox, target: GeoBox) -> bool:
 def retarget(view: View, target: GeoBox, resampling: Resampling) -> Source:
     """Return the source of a view on another grid, cut to the view's extent.
 
-    The result reads the files (or the array) of the view in their own grid, so that an earlier `align` does not count
-    as a resampling.
+    The result reads the files (or the array) of the view in their grids, so that pixels are resampled once, even after
+    an earlier `align`.
     """
     # Pixels beyond the view must stay missing on the new grid, although the files may have them: hence the clips.
     match view.source:

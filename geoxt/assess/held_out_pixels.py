@@ -25,7 +25,7 @@ from geoxt.regions.rasterize import SomeRegion, parse_region
 from geoxt.regions.region import GridRegion
 from geoxt.source import view_of
 from geoxt.tasks import Output
-from geoxt.trees import is_layer
+from geoxt.trees import layers_by_name
 from geoxt.types import Array, Mask, SomePath, SomeSize
 from geoxt.windows import Window
 
@@ -143,7 +143,7 @@ def image_and_labels(data: Any, key: str) -> tuple[xr.Dataset, xr.DataArray]:
     InputError
         If there are no labels, or no other layer.
     """
-    layers = {str(n): v for n, v in data.data_vars.items() if is_layer(v)} if isinstance(data, xr.Dataset) else {}
+    layers = layers_by_name(data) if isinstance(data, xr.Dataset) else {}
     if key not in layers or len(layers) == 1:
         names = list(layers) if isinstance(data, xr.Dataset) else type(data).__name__
         problem = f"Cannot find an image and the labels {key!r} in {names}."

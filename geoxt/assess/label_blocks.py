@@ -145,7 +145,7 @@ def estimate_from_labels(
 def block_size(block: SomeSize | None, region: SomeRegion | None, assessed: GridRegion) -> tuple[int, int] | None:
     """Return height and width of blocks; `None` for the rectangles of the region."""
     if block is not None:
-        return parse_size(block, what="block")
+        return parse_size(block, argument="block")
     if region is None or assessed.joined:
         problem = "Cannot draw blocks of pixels: their size is unknown."
         remedy = "Pass {block:256}, in pixels. Or pass {region} of blocks, such as splits.by_block(…).test."

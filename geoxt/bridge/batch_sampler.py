@@ -24,9 +24,9 @@ class WindowBatchSampler(EpochSampler[list[Window]]):
         A sampler, or windows. `set_epoch` draws the windows of a sampler's epoch.
     batch_size
         Windows in a batch.
-    kind
-        Returns equal values for windows that can share a batch. It is called once for each node, size and number of
-        time steps. By default all windows can.
+    key
+        Function that returns equal values for windows that can share a batch. It is called once for each node, size and
+        number of time steps. By default all windows can share a batch.
     drop_last
         Whether to leave out batches that are not full.
     """
@@ -36,11 +36,11 @@ class WindowBatchSampler(EpochSampler[list[Window]]):
         windows: WindowSequence | Sequence[Window],
         batch_size: int,
         *,
-        kind: Callable[[Window], Hashable] | None = None,
+        key: Callable[[Window], Hashable] | None = None,
         drop_last: bool = False,
     ) -> None:
         super().__init__()
-        self.windows, self.batch_size, self.kind, self.drop_last = windows, batch_size, kind, drop_last
+        self.windows, self.batch_size, self.key, self.drop_last = windows, batch_size, key, drop_last
         self._drawn: tuple[int, WindowSequence | Sequence[Window], list[Indices]] | None = None
 
     def _count(self) -> int:
@@ -55,8 +55,8 @@ class WindowBatchSampler(EpochSampler[list[Window]]):
         """Return the windows of the epoch, and the indices of each batch; drawn once per epoch."""
         if self._drawn is None or self._drawn[0] != self.epoch:
             windows = self.windows.at(self.epoch) if isinstance(self.windows, WindowSequence) else self.windows
-            kinds = np.zeros(len(windows), "int64") if self.kind is None else _kind_numbers(windows, self.kind)
-            batches = batch_indices(kinds, self.batch_size)
+            numbers = np.zeros(len(windows), "int64") if self.key is None else _key_numbers(windows, self.key)
+            batches = batch_indices(numbers, self.batch_size)
             full = [indices for indices in batches if len(indices) == self.batch_size or not self.drop_last]
             self._drawn = self.epoch, windows, full
         return self._drawn[1:]
@@ -83,10 +83,10 @@ class FixedBatchSampler(Sampler[list[Window]]):
         return iter(self.batches)
 
 
-def batch_indices(kinds: Indices, batch_size: int) -> list[Indices]:
-    """Return the indices of each batch, whose windows are all of the same kind.
+def batch_indices(keys: Indices, batch_size: int) -> list[Indices]:
+    """Return the indices of each batch, whose windows have equal keys.
 
-    Batches keep the order of windows if every run of `batch_size` has one kind. Otherwise windows are grouped by kind;
+    Batches keep the order of windows if every run of `batch_size` has one key. Otherwise windows are grouped by key;
     batches come in the order in which they fill up, those that are not full last.
 
     Examples
@@ -94,18 +94,18 @@ def batch_indices(kinds: Indices, batch_size: int) -> list[Indices]:
     >>> [indices.tolist() for indices in batch_indices(np.array([0, 1, 0, 1, 1]), 2)]
     [[0, 2], [1, 3], [4]]
     """
-    in_order = [np.arange(start, min(start + batch_size, len(kinds))) for start in range(0, len(kinds), batch_size)]
-    if all((kinds[indices] == kinds[indices[0]]).all() for indices in in_order):
+    in_order = [np.arange(start, min(start + batch_size, len(keys))) for start in range(0, len(keys), batch_size)]
+    if all((keys[indices] == keys[indices[0]]).all() for indices in in_order):
         return in_order
     grouped = []
-    for kind in np.unique(kinds):
-        indices = np.flatnonzero(kinds == kind)
+    for key in np.unique(keys):
+        indices = np.flatnonzero(keys == key)
         grouped += [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
     return sorted(grouped, key=lambda indices: (len(indices) < batch_size, indices[-1]))
 
 
-def _kind_numbers(windows: WindowSequence | Sequence[Window], kind: Callable[[Window], Hashable]) -> Indices:
-    """Return a number for the kind of each window; `kind` is called once for each node, size and number of steps."""
+def _key_numbers(windows: WindowSequence | Sequence[Window], key: Callable[[Window], Hashable]) -> Indices:
+    """Return a number for the key of each window; `key` is called once for each node, size and number of steps."""
     if isinstance(windows, WindowSequence):
         steps = np.zeros(len(windows), "int64") if windows.steps is None else (windows.steps >= 0).sum(1)
         traits = np.c_[windows.node_index, windows.table[:, 2:], steps]
@@ -118,6 +118,6 @@ def _kind_numbers(windows: WindowSequence | Sequence[Window], kind: Callable[[Wi
         traits_of = [(w.node, w.height, w.width, -1 if w.time is None else len(w.time)) for w in windows]
         inverse = np.array([numbers.setdefault(traits, len(numbers)) for traits in traits_of], "int64")
         representatives = [windows[traits_of.index(traits)] for traits in numbers]
-    kinds = [kind(window) for window in representatives]
-    number_of = {value: number for number, value in enumerate(dict.fromkeys(kinds))}
-    return np.array([number_of[value] for value in kinds], "int64")[inverse.ravel()]
+    keys = [key(window) for window in representatives]
+    number_of = {value: number for number, value in enumerate(dict.fromkeys(keys))}
+    return np.array([number_of[value] for value in keys], "int64")[inverse.ravel()]

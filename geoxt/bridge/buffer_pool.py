@@ -15,11 +15,11 @@ import numpy as np
 from geoxt.types import Array
 
 SPARE = 2
-"""Unused arrays kept per shape and dtype."""
+"""Maximum number of unused arrays per shape and dtype."""
 
 
 class BufferPool:
-    """Allocates arrays and reclaims each when the last tensor over it is deleted. Pickles empty.
+    """Allocates arrays and reclaims each when the last tensor over it is deleted; without arrays when pickled.
 
     Parameters
     ----------

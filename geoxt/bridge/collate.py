@@ -11,7 +11,7 @@ import torch
 from geoxt.bridge.read_batch import Sample
 
 PER_OBJECT = frozenset({"boxes", "labels", "masks"})
-"""Keys with one row per object: always a list, also where all samples of a batch have equally many objects."""
+"""Keys with one row per object: always a list, even if all samples of a batch have the same number of objects."""
 GEOMETRY = frozenset({"bounds", "transform"})
 """Keys in CRS units, which float32 cannot hold to the pixel: numbers become float64."""
 

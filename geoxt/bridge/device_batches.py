@@ -14,7 +14,7 @@ from geoxt.bridge.buffer_pool import BufferPool
 from geoxt.torch_devices import Device
 
 STORED = frozenset({"uint8", "int8", "int16", "uint16"})
-"""Types of pixels that are copied as they are and widened on the device: a part of the bytes of float32 and int64."""
+"""Dtypes of pixels that are copied unchanged, which are fewer bytes, and widened to float32 or int64 on the device."""
 _LOW_BITS = 0xFFFF
 
 
@@ -107,7 +107,7 @@ class DeviceBatches:
         return finished
 
     def _source(self, value: Any) -> Any:
-        """Return an entry in the memory from which it is copied; float64 stays in host memory where it is unknown."""
+        """Return an entry in the memory from which it is copied; float64 that the device lacks stays on the host."""
         if not isinstance(value, Tensor) or (value.dtype == torch.float64 and self.device.sum_dtype != torch.float64):
             return value
         if self.staged:

@@ -18,7 +18,7 @@ from geoxt.crs import crs_name
 from geoxt.errors import GridError
 from geoxt.grid import grid_of
 from geoxt.source import View, is_categorical, resolve_attrs, view_of
-from geoxt.trees import SomeData, is_layer, nodes_of
+from geoxt.trees import SomeData, layers_by_name, nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
@@ -148,7 +148,7 @@ def readers_of(data: SomeData, *, dtype: TensorDtype = "float32") -> dict[str, N
 
 
 def _node_reader(ds: xr.Dataset, dtype: TensorDtype) -> NodeReader:
-    layers = {str(name): variable for name, variable in ds.data_vars.items() if is_layer(variable)}
+    layers = layers_by_name(ds)
     if not layers:
         names = [str(name) for name in ds.data_vars]
         raise GridError(

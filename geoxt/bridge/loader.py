@@ -226,8 +226,8 @@ def loader(
         Windows of a batch that one process reads concurrently. Default: the number of cores, 1 in worker processes, 32
         for remote files.
     transform
-        Applied to every batch, in the worker if there is one. It must not keep tensors of a batch: the memory is used
-        again.
+        Applied to every batch, in worker processes if there are any. It must not keep tensors of a batch: their memory
+        is reused.
     dtype
         "float32": continuous layers become float32. "stored": they keep their dtype if torch supports it.
     drop_last
@@ -308,13 +308,13 @@ def loader(
     if batch_size is None:
         sampler = FixedBatchSampler(generated or [])
     else:
-        sampler = WindowBatchSampler(samples.windows, batch_size, kind=samples.kind, drop_last=drop_last)
+        sampler = WindowBatchSampler(samples.windows, batch_size, key=samples.batch_key, drop_last=drop_last)
     collate = options.pop("collate_fn", None)
     batches = _BatchDataset(samples, collate if target is None else None)
-    made = Loader(batches, sampler=sampler, batch_size=None, num_workers=num_workers, **options)
+    result = Loader(batches, sampler=sampler, batch_size=None, num_workers=num_workers, **options)
     if target is not None:
-        made.to_device = _device_batches(target, samples, transform, collate, staged=num_workers > 0)
-    return made
+        result.to_device = _device_batches(target, samples, transform, collate, staged=num_workers > 0)
+    return result
 
 
 def _open_device(name: str | torch.device | None) -> Device | None:

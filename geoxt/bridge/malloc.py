@@ -1,7 +1,7 @@
 """Let glibc's malloc keep the memory of large tensors for the next batch.
 
-By default glibc maps blocks above 128 kB to 32 MB anew and returns them when they are freed. The kernel then clears the
-pages of every activation of every batch: half of the user time of a training or a prediction, on CPUs.
+By default glibc maps new memory for blocks above 128 kB to 32 MB, and returns it when they are freed. The kernel then
+clears the pages of every activation of every batch: half of the user time of a training or a prediction, on CPUs.
 """
 
 from __future__ import annotations

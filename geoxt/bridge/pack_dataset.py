@@ -168,8 +168,8 @@ class PackDataset(WindowDataset):
         """Return dtype and shape of each sample's layers by sample key, as text."""
         return {name: f"{dtype} {self._arrays[name].shape[1:]}" for name, dtype in self._dtypes.items()}
 
-    def kind(self, window: Window) -> Hashable:
-        """Return one value for all windows: the samples of a pack have one shape."""
+    def batch_key(self, window: Window) -> Hashable:
+        """Return 0 for all windows: the samples of a pack have one shape."""
         self._require(window)
         return 0
 
@@ -206,7 +206,7 @@ class PackDataset(WindowDataset):
                             remedy="Pass a PackSampler of this pack.")  # fmt: skip
 
 
-def _is_selection(variable: xr.DataArray, stored: str | None) -> bool:
+def _is_selection(variable: xr.DataArray, array_name: str | None) -> bool:
     """Return whether a variable only selects from, or rechunks, the dask array of a name."""
     if variable.chunks is None:
         return False
@@ -214,7 +214,7 @@ def _is_selection(variable: xr.DataArray, stored: str | None) -> bool:
     names = [array.name]
     while names:
         name = names.pop()
-        if name == stored:
+        if name == array_name:
             continue
         if not name.startswith(("getitem-", "rechunk-")):
             return False
@@ -287,8 +287,8 @@ class _StoredArray:
             os.close(descriptor)
             raise ReadError(f"Cannot read {path}: the file is truncated.", remedy="Write the pack again.")
         index = np.frombuffer(data[:-4], "<u8").reshape(-1, 2)
-        held = index[:, 0] != ABSENT
-        if ((index[held, 1] != self._size) | (index[held, 0] + index[held, 1] > size)).any():
+        is_stored = index[:, 0] != ABSENT
+        if ((index[is_stored, 1] != self._size) | (index[is_stored, 0] + index[is_stored, 1] > size)).any():
             os.close(descriptor)
             raise ReadError(f"Cannot read {path}: its index is damaged.", remedy="Write the pack again.")
         self._shards[number] = descriptor, index[:, 0]

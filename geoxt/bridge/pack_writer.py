@@ -33,7 +33,7 @@ from geoxt.windows import Window
 FORMAT = 1
 """Version of the layout of packs."""
 SHARD = 256 * 2**20
-"""Bytes of a shard, about."""
+"""Approximate bytes of a shard."""
 VALID = "_valid"
 """Suffix of the arrays of valid masks."""
 
@@ -48,7 +48,7 @@ def pack(
     threads: int | None = None,
     progress: bool | None = None,
 ) -> Path:
-    """Write the samples of windows to a Zarr store, which `open_pack` opens and `loader` reads without files or warps.
+    """Write the samples of windows to a Zarr store, which `open_pack` opens and `loader` reads without resampling.
 
     Parameters
     ----------
@@ -100,7 +100,8 @@ def pack(
     >>> geoxt.pack(layers, sampler, "train.zarr")  # doctest: +SKIP
     """
     path = Path(path)
-    _require_zarr()
+    with optional_import("zarr", "zarr", "write a pack"):
+        import zarr  # noqa: F401
     if path.exists() and not _is_stored_pack(path):
         raise OutputError(f"Cannot write a pack to {str(path)!r}: it exists and is not a pack.",
                           remedy="Pass another {path}.", argument="path")  # fmt: skip
@@ -308,11 +309,3 @@ def _is_stored_pack(path: Path) -> bool:
         return PACK in json.loads((path / "zarr.json").read_text())["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _require_zarr() -> None:
-    with optional_import("zarr", "zarr", "write a pack"):
-        import zarr  # noqa: F401
-
-
-__all__ = ["pack"]

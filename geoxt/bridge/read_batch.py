@@ -17,6 +17,7 @@ from geoxt.bridge.layer_reader import LayerReader, NodeReader
 from geoxt.bridge.shared_memory import ALIGN, Slot
 from geoxt.crs import crs_text
 from geoxt.errors import GridError, ReadError
+from geoxt.grid import pix2wld
 from geoxt.pixels.file_version import BatchVersions
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
@@ -26,7 +27,7 @@ Sample = dict[str, Any]
 MapWindows = Callable[[Callable[[CoalescedRead], None], Iterable[CoalescedRead]], Iterable[None]]
 """Maps a function over reads: the built-in `map`, or that of a thread pool."""
 ATTEMPTS = 3
-"""Times that a batch is read while its files change."""
+"""Maximum number of attempts to read a batch whose files change."""
 NO_DATE = np.iinfo("int64").min
 """Nanoseconds of a time step without a date: NaT of numpy."""
 
@@ -164,12 +165,12 @@ def times(nodes: Mapping[str, NodeReader], windows: Sequence[Window]) -> Sample:
         layers = [by_dim[window.node][dim] for window in windows]
         steps = [layer.steps(window) for layer, window in zip(layers, windows, strict=True)]
         dates = np.full((len(windows), max(map(len, steps))), NO_DATE)
-        read = np.zeros(dates.shape, bool)
+        is_read = np.zeros(dates.shape, bool)
         for row, (layer, series) in enumerate(zip(layers, steps, strict=True)):
-            read[row, : len(series)] = True
+            is_read[row, : len(series)] = True
             if layer.dates is not None:
                 dates[row, : len(series)] = layer.dates[list(series)].astype("int64")
-        entries |= {dim: torch.from_numpy(dates), f"{dim}_valid": torch.from_numpy(read)}
+        entries |= {dim: torch.from_numpy(dates), f"{dim}_valid": torch.from_numpy(is_read)}
     return entries
 
 
@@ -203,8 +204,7 @@ def _bounds_and_transforms(grid: GeoBox, windows: Sequence[Window]) -> tuple[Flo
     rows = np.array([(w.row, w.row + w.height) for w in windows], "float64")
     # All four corners, since a rotated grid (b, d != 0) has its extremes at any of them.
     cols, rows = cols[:, [0, 1, 0, 1]], rows[:, [0, 1, 1, 0]]
-    x = a.a * cols + a.b * rows + a.c
-    y = a.d * cols + a.e * rows + a.f
+    x, y = pix2wld(grid, cols, rows)
     bounds = np.c_[x.min(1), y.min(1), x.max(1), y.max(1)]
     transform = np.tile(np.array([a.a, a.b, 0, a.d, a.e, 0], "float64"), (len(windows), 1))
     transform[:, 2], transform[:, 5] = x[:, 0], y[:, 0]

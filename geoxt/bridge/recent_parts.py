@@ -19,9 +19,9 @@ from geoxt.source import Mosaic, View
 from geoxt.windows import Window
 
 LIMIT = 128 * 2**20
-"""Bytes of values kept per layer and process: a row of a grid sampler."""
+"""Maximum bytes of values per layer and process: a row of a grid sampler."""
 MAX_READS = 2
-"""Parts of a window that are read anew; if there are more, the window is read as a whole."""
+"""Maximum number of parts of a window that are read; if more are missing, the whole window is read."""
 
 
 class RecentParts:

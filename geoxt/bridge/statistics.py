@@ -44,7 +44,7 @@ class BandStatistics:
         return (image - mean) / std
 
     def denormalize(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the image that `normalize` was given."""
+        """Return the original image of a normalized image: the inverse of `normalize`."""
         mean, std = self._columns(image)
         return image * std + mean
 
@@ -89,7 +89,7 @@ class RunningMoments:
     References
     ----------
     Chan et al. 1979, https://doi.org/10.1007/978-3-642-51461-6_3. The sum of squared deviations is merged, never
-    E[x²] - E[x]², which cancels to nothing where the mean is large beside the deviation.
+    E[x²] - E[x]², which loses all digits if the mean is large compared to the deviation.
 
     Examples
     --------
@@ -150,9 +150,9 @@ def statistics(
         number.
     percentiles
         Percentages. Exact for integers of up to 16 bits, else estimated from 262,144 random values of each band, with a
-        standard error of the rank of at most 0.1 percent. None are faster: `percentiles=()`.
+        standard error of the rank of at most 0.1 percent. `percentiles=()` computes none, which is faster.
     seed
-        Seed of that random choice.
+        Seed of the random values.
 
     Raises
     ------

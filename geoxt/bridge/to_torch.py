@@ -49,24 +49,24 @@ def to_torch(
     data
         A layer, a Dataset of layers on one grid, a tree of these, or a dataset as `geoxt.datasets.load` returns it.
     windows
-        Of layers: a sampler, or windows of their grid; windows of a tree name their node. The selectors of an
+        For layers: a sampler, or windows of their grid; windows of a tree name their node. The selectors of an
         `xbatcher.BatchGenerator` are read as windows.
     transform
         Applied to every sample.
     dtype
         "float32": continuous layers become float32. "stored": they keep their dtype if torch supports it.
     threads
-        Of layers: windows of a batch that are read concurrently. Default: the number of cores, 1 in worker processes,
+        For layers: windows of a batch that are read concurrently. Default: the number of cores, 1 in worker processes,
         32 for remote files.
     keys
-        Of a benchmark dataset: assets to read. Default: all.
+        For a benchmark dataset: assets to read. Default: all.
 
     Returns
     -------
     WindowDataset
-        Of layers: samples as `read_batch` describes them, without the batch dimension.
+        For layers: samples as `read_batch` describes them, without the batch dimension.
     SampleDataset
-        Of a benchmark dataset. Collate its samples with `geoxt.bridge.collate`.
+        For a benchmark dataset. Collate its samples with `geoxt.bridge.collate`.
 
     Raises
     ------

@@ -96,8 +96,8 @@ def to_xarray(
     missing = np.ones(placement.grid.shape, bool)
     out = np.zeros((*array.shape[1:-2], *placement.grid.shape), array.dtype)
     for pixels, part in zip(array, placement.slices, strict=True):
-        new = missing[part]
-        out[..., *part][..., new] = pixels[..., new]
+        is_new = missing[part]
+        out[..., *part][..., is_new] = pixels[..., is_new]
         missing[part] = False
     fill = np.nan if fill is None and array.dtype.kind == "f" else fill
     if missing.any():

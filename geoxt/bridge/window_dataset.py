@@ -89,7 +89,7 @@ class WindowDataset(Dataset[Sample]):
         return html_table(type(self).__name__, {"windows": f"{len(self):,}", **self.entries()})
 
     def entries(self) -> dict[str, str]:
-        """Return dtype and shape of the layers of the first window by sample key, as text; reads no pixel."""
+        """Return dtype and shape of each entry of the first sample as text, without reading pixels."""
         if not len(self):
             return {}
         window = self.windows[0]
@@ -102,11 +102,11 @@ class WindowDataset(Dataset[Sample]):
     def __getitems__(self, indices: Sequence[int | Window]) -> list[Sample]:
         """Return several samples; those whose tensors have one shape are read together."""
         windows = [self._window(index) for index in indices]
-        rows_of_kind: dict[Hashable, list[int]] = {}
+        rows_by_key: dict[Hashable, list[int]] = {}
         for row, window in enumerate(windows):
-            rows_of_kind.setdefault(self.kind(window), []).append(row)
+            rows_by_key.setdefault(self.batch_key(window), []).append(row)
         samples: list[Sample] = [{}] * len(windows)
-        for rows in rows_of_kind.values():
+        for rows in rows_by_key.values():
             batch = self.read([windows[row] for row in rows])
             for index, row in enumerate(rows):
                 samples[row] = sample_at(batch, index)
@@ -170,22 +170,22 @@ class WindowDataset(Dataset[Sample]):
             if layer.recent is not None:
                 layer.recent.share(parts, number)
 
-    def kind(self, window: Window) -> Hashable:
-        """Return a value that is equal for windows that can share a batch: name, shape and dtype of each layer.
+    def batch_key(self, window: Window) -> Hashable:
+        """Return name, shape and dtype of each layer, which are equal for windows that can share a batch.
 
-        Time steps do not count where shorter series are padded: if the window names its steps, or all nodes have
-        equally many.
+        The number of time steps is left out if shorter series are padded: if the window names its steps, or all nodes
+        have the same number.
         """
         self._require_node(window)
-        kinds = []
+        keys = []
         for name, layer in self.nodes[window.node].layers.items():
             shape = layer.shape(window)
             padded = layer.time_dim and (window.time is not None or self._equally_long(name))
-            kinds.append((name, shape[1:] if padded else shape, str(layer.dtype)))
-        return tuple(kinds)
+            keys.append((name, shape[1:] if padded else shape, str(layer.dtype)))
+        return tuple(keys)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the threads behind."""
+        """Return the state without threads."""
         return self.__dict__ | {"_pool": None}
 
     def _window(self, index: int | Window) -> Window:

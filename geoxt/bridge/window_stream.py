@@ -35,7 +35,7 @@ class WindowStream(IterableDataset[Sample]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of a sampler's windows. Persistent workers that run already do not see it."""
+        """Set the epoch of a sampler's windows; without effect on persistent workers that are already running."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -63,7 +63,7 @@ def windows_of(generator: Any, data: xr.DataArray | xr.Dataset | xr.DataTree) ->
 
 
 def _window(selector: Selector, data: xr.DataArray | xr.Dataset, offset: tuple[int, int]) -> Window | None:
-    """Return the window of a selector; `None` if it cuts another dimension than y, x and time."""
+    """Return the window of a selector; `None` if it selects along another dimension than y, x and time."""
     bounds = {dim: selector.get(dim, slice(None)).indices(data.sizes[dim])[:2] for dim in ("y", "x")}
     for dim, part in selector.items():
         is_cut = part.indices(data.sizes[dim])[:2] != (0, data.sizes[dim])

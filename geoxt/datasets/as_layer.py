@@ -16,7 +16,7 @@ from geoxt.datasets.read_sample import Reader
 from geoxt.datasets.spec import Spec
 from geoxt.errors import InputError
 from geoxt.layers import Product, open_cogs
-from geoxt.layers.assemble import ALIKE
+from geoxt.layers.assemble import SIMILAR_RESOLUTION
 from geoxt.layers.extent import pixel_size_in
 from geoxt.layers.headers import headers
 from geoxt.layers.products import Band
@@ -54,7 +54,8 @@ def open_layer(reader: Reader, entries: Sequence[Entry], key: str | None, option
     sources = [view_of(opened).source for opened in layers_of(layer).values()]
     grids = {id(a.grid): a.grid for s in sources if isinstance(s, Mosaic) for x in s.scenes for a in x.assets if a}
     finest = _finest_resolution(list(grids.values()), crs)
-    return open_cogs(paths, **open_options, resolution=finest) if finest[0] < (1 - ALIKE) * resolution[0] else layer
+    is_finer = finest[0] < (1 - SIMILAR_RESOLUTION) * resolution[0]
+    return open_cogs(paths, **open_options, resolution=finest) if is_finer else layer
 
 
 def _finest_resolution(grids: Sequence[GeoBox], crs: Any) -> tuple[float, float]:

@@ -74,7 +74,7 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
     Raises
     ------
     InputError
-        If vectors have other lengths, are zero, or all are NaN; or if their model or version is another.
+        If vectors differ in length from the bands, are zero or all NaN, or are of another model or version.
 
     Examples
     --------

@@ -85,10 +85,10 @@ def read_parquet(
     with optional_import("geopandas", "vector", "read tables of embeddings"):
         import geopandas as gpd
     files = _files(paths)
-    stated = {name: value for name, value in (("model", model), ("version", version)) if value is not None}
+    overrides = {name: value for name, value in (("model", model), ("version", version)) if value is not None}
     frames = [_read(path, bbox, gpd) for path in files]
     attrs = common_embedding_attrs(
-        {repr(str(path)): _attrs_of(path, frame) | stated for path, frame in zip(files, frames, strict=True)}
+        {repr(str(path)): _attrs_of(path, frame) | overrides for path, frame in zip(files, frames, strict=True)}
     )
     vectors = [_vectors(frame, path) for path, frame in zip(files, frames, strict=True)]
     lengths = {rows.shape[1]: path for rows, path in zip(vectors, files, strict=True) if len(rows)}
@@ -107,16 +107,14 @@ def read_parquet(
 
 
 def _files(paths: Any) -> list[Path]:
-    listed = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    roots = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     files = [
         file
-        for path in listed
+        for path in roots
         for file in (sorted([*path.rglob("*.parquet"), *path.rglob("*.gpq")]) if path.is_dir() else [path])
     ]
     if not files:
-        msg = (
-            f"Cannot read tables of embeddings: there is no .parquet or .gpq file in {[str(path) for path in listed]}."
-        )
+        msg = f"Cannot read tables of embeddings: there is no .parquet or .gpq file in {[str(path) for path in roots]}."
         raise InputError(msg, remedy="Pass {paths} of files.", value=paths, argument="paths")
     return files
 
@@ -190,11 +188,8 @@ def _vectors(frame: Any, path: Path) -> Floats:
 def _without_vectors(frame: Any) -> Any:
     """Return the other columns of a table, with the dates as "time"."""
     frame = frame.drop(columns=[*_VECTORS, *frame.attrs.get("bands", ())], errors="ignore")
-    stated = next((name for name in _TIMES if name in frame.columns), None)
-    if stated is not None and "time" not in frame.columns:
-        times = pd.to_datetime(frame[stated], utc=True, errors="coerce", format="mixed").dt.tz_localize(None)
+    date_column = next((name for name in _TIMES if name in frame.columns), None)
+    if date_column is not None and "time" not in frame.columns:
+        times = pd.to_datetime(frame[date_column], utc=True, errors="coerce", format="mixed").dt.tz_localize(None)
         frame["time"] = times.astype("datetime64[ns]")
     return frame
-
-
-__all__ = ["read_parquet"]

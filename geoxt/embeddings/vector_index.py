@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.embeddings.lazy_views import vectors_of
 from geoxt.errors import InputError, ReadError, optional_import
+from geoxt.grid import pix2wld
 from geoxt.source import view_of
 from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs, require_equal_embeddings
 from geoxt.storage import atomic_write
@@ -28,7 +29,7 @@ from geoxt.windows import Window
 _BLOCK = 512
 """Side in pixels of the blocks in which layers are read."""
 _ROWS = 2**16
-"""Vectors that are compared at once."""
+"""Number of vectors per matrix product."""
 _LINKS = 32
 """Neighbors of each vector in the graph of an approximate index."""
 _FORMAT = 1
@@ -51,8 +52,8 @@ class _Entries:
         rows = self.rows.iloc[positions]
         if self.grid is None:
             return rows
-        a, row, col = self.grid.affine, rows["row"].to_numpy() + 0.5, rows["col"].to_numpy() + 0.5
-        points = shapely.points(a.a * col + a.b * row + a.c, a.d * col + a.e * row + a.f)
+        centers = rows["col"].to_numpy() + 0.5, rows["row"].to_numpy() + 0.5
+        points = shapely.points(*pix2wld(self.grid, *centers))
         return gpd.GeoDataFrame(rows.drop(columns=["row", "col"]), geometry=points, crs=self.grid.crs)
 
 
@@ -128,8 +129,8 @@ class VectorIndex:
         Raises
         ------
         InputError
-            If vectors have another length, are zero, or are of another model or version; or if k is not 1 to the
-            number of entries.
+            If vectors differ in length from those of the index, are zero, or are of another model or version; or if k
+            is not between 1 and the number of entries.
         """
         with optional_import("geopandas", "vector", "search embeddings"):
             import geopandas as gpd
@@ -148,9 +149,9 @@ class VectorIndex:
         crs = self._entries[0].at(np.array([0]), gpd).crs
         parts = []
         for number in np.unique(part_of):
-            chosen = np.flatnonzero(part_of == number)
-            rows = self._entries[number].at(positions.ravel()[chosen] - self._starts[number], gpd)
-            parts.append(rows.to_crs(crs).assign(source=self._entries[number].name, _order=chosen))
+            indices = np.flatnonzero(part_of == number)
+            rows = self._entries[number].at(positions.ravel()[indices] - self._starts[number], gpd)
+            parts.append(rows.to_crs(crs).assign(source=self._entries[number].name, _order=indices))
         table = pd.concat(parts).sort_values("_order").drop(columns="_order").reset_index(drop=True)
         table = table.assign(query=np.repeat(names, k), similarity=similarity.ravel())
         others = [name for name in table.columns if name not in {"query", "similarity", "source"}]
@@ -214,7 +215,7 @@ def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: 
         raise InputError(msg, remedy="Pass {step} of 1 or more.", value=step, argument="step")
     if isinstance(data, (xr.DataArray, xr.Dataset, xr.DataTree)) or hasattr(data, "columns"):
         data = [data]
-    sources = data if isinstance(data, Mapping) else _named(data)
+    sources = data if isinstance(data, Mapping) else _sources_by_name(data)
     attrs = common_embedding_attrs({repr(name): _attrs(source) for name, source in sources.items()})
     entries: list[_Entries] = []
     vectors: list[Floats] = []
@@ -237,10 +238,11 @@ def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: 
             f"Cannot index vectors of {len(bands[0][1])} numbers ({bands[0][0]!r}) and {len(other[1])} ({other[0]!r})."
         )
         raise InputError(msg, remedy="Pass {data} of one model.", argument="data")
-    chosen = [number for number, rows in enumerate(vectors) if len(rows)]
-    stated = {name: str(attrs[name]) for name in NAMES if name in attrs}
-    every = np.concatenate([vectors[n] for n in chosen])
-    return VectorIndex([entries[n] for n in chosen], every, stated, _graph_of(every) if method == "hnsw" else None)
+    nonempty = [number for number, rows in enumerate(vectors) if len(rows)]
+    model_attrs = {name: str(attrs[name]) for name in NAMES if name in attrs}
+    all_vectors = np.concatenate([vectors[n] for n in nonempty])
+    graph = _graph_of(all_vectors) if method == "hnsw" else None
+    return VectorIndex([entries[n] for n in nonempty], all_vectors, model_attrs, graph)
 
 
 def open_index(path: SomePath) -> VectorIndex:
@@ -296,7 +298,7 @@ def _graph_of(vectors: Any) -> Any:
     return graph
 
 
-def _named(data: Sequence[Any]) -> dict[str, Any]:
+def _sources_by_name(data: Sequence[Any]) -> dict[str, Any]:
     """Return sources by the names of layers, or by their positions if names are absent or repeated."""
     names = [getattr(source, "name", None) for source in data]
     unique = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
@@ -339,6 +341,3 @@ def _of_layers(name: str, data: Any, step: int) -> list[tuple[_Entries, Any, lis
         bands = list(range(view.shape[1]))
         parts.append((_Entries(name=name, rows=frame, grid=view.grid), np.concatenate(vectors), bands))
     return parts
-
-
-__all__ = ["VectorIndex", "build_index", "open_index"]

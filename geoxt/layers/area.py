@@ -54,11 +54,11 @@ class Area:
         """Return whether a GeoJSON geometry intersects the area; True for a missing geometry."""
         if geometry is None:
             return True
-        shape = _across(shapely.geometry.shape(dict(geometry)))
+        shape = _unwrap_ring(shapely.geometry.shape(dict(geometry)))
         west, _, east, _ = shape.bounds if not shape.is_empty else (0.0, 0.0, 0.0, 0.0)
-        # catalogs write outlines beyond 180 degrees; an area may be given there, too
-        turns = [0, *([360] if west < 0 else []), *([-360] if east > 0 else [])]
-        return any(shapely.intersects(self.shape, shapely.affinity.translate(shape, turn)) for turn in turns)
+        # footprints in catalogs and geometries of users may have longitudes beyond 180 degrees
+        shifts = [0, *([360] if west < 0 else []), *([-360] if east > 0 else [])]
+        return any(shapely.intersects(self.shape, shapely.affinity.translate(shape, shift)) for shift in shifts)
 
     def overlaps(self, grid: GeoBox) -> bool:
         """Return whether the bounds of the area overlap a grid."""
@@ -79,18 +79,18 @@ class Area:
         return window_grid(grid, window)
 
 
-def _across(shape: shapely.Geometry) -> shapely.Geometry:
-    """Return the outline of a scene that is wider than 180 degrees as one across the antimeridian.
+def _unwrap_ring(shape: shapely.Geometry) -> shapely.Geometry:
+    """Return a scene's footprint wider than 180 degrees as a polygon across the antimeridian.
 
-    RFC 7946 asks for two parts there; many catalogs write one ring with longitudes of both signs.
+    RFC 7946 requires two parts there; many catalogs write one ring with longitudes of both signs.
     """
     west, _, east, _ = shape.bounds if not shape.is_empty else (0.0, 0.0, 0.0, 0.0)
     if shape.geom_type != "Polygon" or east - west <= 180 or west <= -180 or east >= 180:
         return shape
-    moved = shapely.transform(shape, lambda p: np.c_[np.where(p[:, 0] < 0, p[:, 0] + 360, p[:, 0]), p[:, 1]])
-    left, bottom, right, top = moved.bounds
+    unwrapped = shapely.transform(shape, lambda p: np.c_[np.where(p[:, 0] < 0, p[:, 0] + 360, p[:, 0]), p[:, 1]])
+    left, bottom, right, top = unwrapped.bounds
     of_scene = right - left < LARGEST_SCENE and top - bottom < LARGEST_SCENE  # else of a product of half the Earth
-    return shapely.make_valid(moved) if of_scene else shape
+    return shapely.make_valid(unwrapped) if of_scene else shape
 
 
 def _wrap_longitudes(shape: shapely.Geometry) -> shapely.Geometry:
@@ -99,10 +99,10 @@ def _wrap_longitudes(shape: shapely.Geometry) -> shapely.Geometry:
     It may have longitudes of 0 to 360 or beyond 180, or rings across the antimeridian with longitudes of both signs.
     """
     members, parts = shapely.get_parts(shape).tolist(), list[shapely.Geometry]()
-    across = [_across(part) for part in members]
-    if across == members and shape.bounds[0] >= -180 and shape.bounds[2] <= 180:
+    unwrapped = [_unwrap_ring(part) for part in members]
+    if unwrapped == members and shape.bounds[0] >= -180 and shape.bounds[2] <= 180:
         return shape
-    for outline in across:
+    for outline in unwrapped:
         part = outline
         west, south, east, north = part.bounds
         if west >= -180 and east <= 180:
@@ -111,11 +111,11 @@ def _wrap_longitudes(shape: shapely.Geometry) -> shapely.Geometry:
         if east - west >= 360 and part.geom_type == "Polygon":
             east = west + 360
             part = shapely.intersection(part, shapely.box(west, south, east, north))
-        for turn in range(math.floor((west + 180) / 360), math.ceil((east - 180) / 360) + 1):
-            strip = shapely.box(360 * turn - 180, south - 1, 360 * turn + 180, north + 1)
+        for revolution in range(math.floor((west + 180) / 360), math.ceil((east - 180) / 360) + 1):
+            strip = shapely.box(360 * revolution - 180, south - 1, 360 * revolution + 180, north + 1)
             cut = shapely.intersection(shapely.make_valid(part), strip)
             pieces = [p for p in shapely.get_parts(cut) if shapely.get_dimensions(p) == shapely.get_dimensions(part)]
-            parts += [shapely.affinity.translate(piece, -360 * turn) for piece in pieces if not piece.is_empty]
+            parts += [shapely.affinity.translate(piece, -360 * revolution) for piece in pieces if not piece.is_empty]
     return parts[0] if len(parts) == 1 else shapely.union_all(parts)
 
 
@@ -176,7 +176,8 @@ def _of_geometry(geometry: SomeGeometry) -> Area:
     parts = shapely.get_parts(shape)
     # western parts are shifted by 360 degrees if that makes the bounds narrower: across the antimeridian
     shifted = [shapely.affinity.translate(part, 360) if part.centroid.x < 0 else part for part in parts]
-    bounds, moved = (shapely.total_bounds(np.asarray(group)) for group in (parts, shifted))
-    west, south, east, north = (moved if moved[2] - moved[0] < bounds[2] - bounds[0] else bounds).tolist()
-    least = 1e-9  # degrees: a point, or a line along a meridian, gets a minimal extent
-    return Area(shape=shape, bounds=(west, south, max(east, west + least), max(north, south + least)))
+    bounds, shifted_bounds = (shapely.total_bounds(np.asarray(group)) for group in (parts, shifted))
+    narrower = min(bounds, shifted_bounds, key=lambda sides: sides[2] - sides[0])
+    west, south, east, north = narrower.tolist()
+    min_extent = 1e-9  # degrees, of a point or a line along a meridian
+    return Area(shape=shape, bounds=(west, south, max(east, west + min_extent), max(north, south + min_extent)))

@@ -14,11 +14,11 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.crs import common_crs, crs_name, parse_crs
 from geoxt.errors import CRSError, GridError, InputError
-from geoxt.grid import snap_grid
+from geoxt.grid import grid_of, snap_grid
 from geoxt.layers.area import Area
 from geoxt.layers.extent import bounds_in, pixel_size_in
 from geoxt.layers.radiometry import attrs_of
-from geoxt.layers.time import Composite, GroupBy, ordered, steps_of
+from geoxt.layers.time import Composite, GroupBy, sort_steps, steps_of
 from geoxt.legend import Legend
 from geoxt.pixels.credentials import Credentials
 from geoxt.source import Mosaic, Scene, mark_interpolated, to_layer
@@ -30,10 +30,10 @@ MAX_PIXELS = 10**14
 """Pixels of a layer on a derived grid; the Earth in pixels of 2.5 m has as many."""
 MAX_SIDE = 2**31 - 1
 """Rows or columns of a layer on a derived grid; rasters of GDAL have no more."""
-SAME = 1e-6
-"""Relative tolerance within which resolutions are equal."""
-ALIKE = 0.1
-"""Relative tolerance within which resolutions of files in other CRSs than the layer's are taken as one."""
+SAME_RESOLUTION = 1e-6
+"""Relative difference below which resolutions are equal."""
+SIMILAR_RESOLUTION = 0.1
+"""Relative difference below which resolutions of files in CRSs other than the layer's are taken as equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,8 @@ class LayerMetadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Options for the grid, time steps and pixels of a layer; `None` derives them from the scenes."""
+class LayerOptions:
+    """Options of openers for the grid, time steps and pixels of a layer; `None` derives them from the scenes."""
 
     crs: SomeCRS | None = None
     """Coordinate reference system of the layer."""
@@ -67,7 +67,7 @@ class Placement:
     grid: GeoBox | None = None
     """Grid of the layer; excludes `crs` and `resolution`."""
     area: Area | None = None
-    """Area that the layer is cut to, unless `grid` is given."""
+    """Area to which the layer is cropped, unless `grid` is given."""
     groupby: GroupBy = "mosaic"
     """Grouping of scenes into time steps."""
     composite: Composite = "first"
@@ -88,77 +88,92 @@ class Placement:
     """Credentials to open files with."""
 
 
-def assemble(scenes: Sequence[Scene], product: LayerMetadata, placement: Placement) -> xr.DataArray:
+def requested_grid(grid: GeoBox | None, like: xr.DataArray | xr.Dataset | None) -> GeoBox | None:
+    """Return the grid of an opener's `grid=` or `like=`.
+
+    Raises
+    ------
+    InputError
+        If both are given.
+    """
+    if like is None:
+        return None if grid is None else grid_of(grid)
+    if grid is not None:
+        raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
+    return grid_of(like)
+
+
+def assemble(scenes: Sequence[Scene], metadata: LayerMetadata, options: LayerOptions) -> xr.DataArray:
     """Return the lazy layer of scenes.
 
     Raises
     ------
     CRSError, GridError
-        If the scenes disagree and the placement does not decide.
+        If the scenes differ in CRS or resolution, and `options` has none.
     """
     if not scenes:
         raise InputError("Cannot open a layer: there are no scenes.", remedy="Widen the selection.")
-    _check_options(product, placement)
+    _check_options(metadata, options)
     quantized = any(asset is not None and asset.quantization for scene in scenes for asset in scene.assets)
-    rescale = (placement.rescale or quantized) and not product.categorical
-    steps, times = steps_of(scenes, placement.groupby)
-    steps, composite = ordered(scenes, steps, placement.composite)
-    grid = _grid(scenes, placement)
-    dtype, nodata = _pixels(scenes, steps, grid, placement)
-    if product.categorical and composite in {"mean", "median"}:
+    rescale = (options.rescale or quantized) and not metadata.categorical
+    steps, times = steps_of(scenes, options.groupby)
+    steps, composite = sort_steps(scenes, steps, options.composite)
+    grid = _grid(scenes, options)
+    dtype, nodata = _dtype_and_nodata(scenes, steps, grid, options)
+    if metadata.categorical and composite in {"mean", "median"}:
         remedy = "Pass {composite:'first'}, 'latest' or 'least cloudy'."
         raise InputError(f"Cannot take the {composite} of class codes.", remedy=remedy, argument="composite")
     source = Mosaic(
         grid=grid,
         scenes=tuple(scenes),
         steps=steps,
-        bands=product.bands,
+        bands=metadata.bands,
         dtype=np.dtype("float32") if rescale else dtype,
         nodata=float("nan") if rescale else nodata,
-        resampling=placement.resampling or ("nearest" if product.categorical else "bilinear"),
-        errors=placement.errors,
+        resampling=options.resampling or ("nearest" if metadata.categorical else "bilinear"),
+        errors=options.errors,
         composite=composite,
         rescale=rescale,
-        unit_length=product.unit_length,
-        credentials=placement.credentials,
+        unit_length=metadata.unit_length,
+        credentials=options.credentials,
     )
-    dims = ["time"] * (times is not None) + ["band"] * (not product.categorical) + ["y", "x"]
+    dims = ["time"] * (times is not None) + ["band"] * (not metadata.categorical) + ["y", "x"]
     coords: dict[str, Any] = {} if times is None else {"time": times}
-    if not product.categorical:
-        coords |= {"band": list(product.bands), **{k: ("band", list(v)) for k, v in product.coords.items()}}
-    attrs = dict(product.attrs) | (product.legend.attrs() if product.legend else {})
-    if product.categorical:
+    if not metadata.categorical:
+        coords |= {"band": list(metadata.bands), **{k: ("band", list(v)) for k, v in metadata.coords.items()}}
+    attrs = dict(metadata.attrs) | (metadata.legend.attrs() if metadata.legend else {})
+    if metadata.categorical:
         attrs.setdefault("flag_values", np.empty(0, dtype))
     else:
-        attrs |= attrs_of(scenes, product.units, rescale=rescale)
+        attrs |= attrs_of(scenes, metadata.units, rescale=rescale)
     if quantized:
         attrs["radiometry"] = "dequantized, as published"
     if source.nodata is not None:
         attrs["_FillValue"] = source.dtype.type(source.nodata).item()
-    layer = to_layer(source, dims=dims, coords=coords, attrs=attrs, name=placement.name, chunks=placement.chunks)
-    may_hold_codes = not product.categorical and dtype.kind in "iu"  # in any of its bands, which may be selected
+    layer = to_layer(source, dims=dims, coords=coords, attrs=attrs, name=options.name, chunks=options.chunks)
+    may_hold_codes = not metadata.categorical and dtype.kind in "iu"  # in any of its bands, which may be selected
     return mark_interpolated(layer) if may_hold_codes and source_interpolates(source) else layer
 
 
-def _pixels(
-    scenes: Sequence[Scene], steps: Sequence[Sequence[int]], grid: GeoBox, placement: Placement
+def _dtype_and_nodata(
+    scenes: Sequence[Scene], steps: Sequence[Sequence[int]], grid: GeoBox, options: LayerOptions
 ) -> tuple[np.dtype[Any], float | None]:
     """Return the data type and the nodata value of a layer of stored pixels.
 
-    They are those of the files if one nodata value tells which pixels are invalid, or if none can be. Else the type
-    is widened by a value that no valid pixel can have: computing, storing and arithmetic keep values, not masks.
+    They are those of the files if one nodata value marks all invalid pixels, or no pixel can be invalid. Otherwise the
+    type is widened, so that nodata is a value of no valid pixel: `.compute()`, writers and arithmetic keep no masks.
     """
     assets = [a for s in scenes for a in s.assets if a is not None]
     dtype = np.result_type(*{a.dtype for a in assets})
     _check_type(dtype, scenes[0].id)
-    _check_nodata(placement.nodata, dtype)
-    stated = {None if a.nodata is None or np.isnan(a.nodata) else dtype.type(a.nodata).item() for a in assets}
-    if len(stated) == 1 and stated != {None}:
-        return dtype, stated.pop()
-    if stated == {None} and (
+    _check_nodata(options.nodata, dtype)
+    nodata_values = {None if a.nodata is None or np.isnan(a.nodata) else dtype.type(a.nodata).item() for a in assets}
+    if len(nodata_values) == 1 and nodata_values != {None}:
+        return dtype, nodata_values.pop()
+    if nodata_values == {None} and (
         dtype.kind == "f"
         or (
-            placement.errors == "raise"
+            options.errors == "raise"
             and not has_invalid(scenes)
             and all(covers((scenes[i] for i in step), grid) for step in steps)
         )
@@ -168,25 +183,25 @@ def _pixels(
     return free_fill(dtype)
 
 
-def _check_options(product: LayerMetadata, placement: Placement) -> None:
-    if placement.errors not in {"raise", "nodata"}:
-        problem = f"Cannot handle read errors by {placement.errors!r}."
+def _check_options(metadata: LayerMetadata, options: LayerOptions) -> None:
+    if options.errors not in {"raise", "nodata"}:
+        problem = f"Cannot handle read errors by {options.errors!r}."
         remedy = "Pass {errors:'raise'} or 'nodata'."
-        raise InputError(problem, remedy=remedy, value=placement.errors, argument="errors")
-    _check_resampling(product, placement.resampling)
+        raise InputError(problem, remedy=remedy, value=options.errors, argument="errors")
+    _check_resampling(metadata, options.resampling)
 
 
-def _check_resampling(product: LayerMetadata, method: Resampling | None) -> None:
-    if product.categorical and method not in {None, "nearest", "mode"}:
+def _check_resampling(metadata: LayerMetadata, method: Resampling | None) -> None:
+    if metadata.categorical and method not in {None, "nearest", "mode"}:
         problem, remedy = f"Cannot resample class codes by {method!r}.", "Pass {resampling:'nearest'} or 'mode'."
         raise InputError(problem, remedy=remedy, value=method, argument="resampling")
 
 
-def _grid(scenes: Sequence[Scene], placement: Placement) -> GeoBox:
-    if placement.grid is not None:
-        return placement.grid
-    grid = choose_grid(scenes, crs=placement.crs, resolution=placement.resolution, area=placement.area)
-    grid = grid if placement.area is None else placement.area.cut(grid)
+def _grid(scenes: Sequence[Scene], options: LayerOptions) -> GeoBox:
+    if options.grid is not None:
+        return options.grid
+    grid = choose_grid(scenes, crs=options.crs, resolution=options.resolution, area=options.area)
+    grid = grid if options.area is None else options.area.cut(grid)
     rows, cols = grid.shape
     if rows * cols > MAX_PIXELS or max(rows, cols) > MAX_SIDE:
         problem = f"Cannot open a layer of {rows} x {cols} pixels: the resolution is {_size(grid)[0]:g} units of"
@@ -205,7 +220,7 @@ def choose_grid(
 ) -> GeoBox:
     """Return the smallest grid that covers all scenes, on the pixel lattice of the first scene in its CRS.
 
-    Of scenes that reach outside the domain of the CRS, the part in the area is covered.
+    If scenes extend beyond the domain of the CRS, only their parts in the area are covered.
 
     Raises
     ------
@@ -216,15 +231,15 @@ def choose_grid(
     """
     grids: dict[GeoBox, str] = {}
     files: dict[GeoBox, str] = {}
-    known: set[object] = set()  # hashing a GeoBox is slow: it hashes the CRS's WKT
+    visited: set[object] = set()  # hashing a GeoBox is slow: it hashes the CRS's WKT
     for scene in scenes:
         for asset in scene.assets:
-            if asset is None or id(asset.grid) in known:
+            if asset is None or id(asset.grid) in visited:
                 continue
             key = id(asset.grid.crs), asset.grid.affine, *asset.grid.shape
-            known.add(id(asset.grid))
-            if key not in known:
-                known.add(key)
+            visited.add(id(asset.grid))
+            if key not in visited:
+                visited.add(key)
                 grids[asset.grid] = scene.id
                 files[asset.grid] = asset.href.partition("?")[0].rpartition("/")[2]
     if crs is None:
@@ -242,7 +257,7 @@ def choose_grid(
         in_target = [grid for grid in grids if grid.crs == target]
         bounds = bounds_in(list(grids), target)
     pixel_size = _pair(resolution) if resolution is not None else _resolution(list(grids), target, grids, files)
-    lattice = [g for g in in_target if _is_axis_aligned(g) and np.allclose(_size(g), pixel_size, rtol=SAME)]
+    lattice = [g for g in in_target if _is_axis_aligned(g) and np.allclose(_size(g), pixel_size, rtol=SAME_RESOLUTION)]
     anchor = lattice[0].affine if lattice else Affine.identity()
     if target.geographic:
         bounds = _unwrap_longitudes(bounds)
@@ -257,8 +272,8 @@ def _resolution(
 ) -> tuple[float, float]:
     """Return the pixel size of all grids in the target CRS; raise if they differ.
 
-    Grids in other CRSs, which are resampled anyway, may differ by `ALIKE`. Sizes in degrees are not compared with
-    those in units of length.
+    Grids in other CRSs, which are resampled in any case, may differ by `SIMILAR_RESOLUTION`. Sizes in degrees are not
+    compared with sizes in units of length.
     """
     ordered = [grid for grid in grids if grid.crs == target] or list(grids)
     ordered += [grid for grid in grids if grid.crs != target and grid is not ordered[0]]
@@ -270,9 +285,9 @@ def _resolution(
         in_degrees, factor = units[id(grid.crs)]
         width, height = _size(grid)
         other, *size = first.setdefault(in_degrees, (grid, width * factor, height * factor))
-        tolerance = SAME if grid.crs == target else ALIKE
+        tolerance = SAME_RESOLUTION if grid.crs == target else SIMILAR_RESOLUTION
         if any(abs(n * factor - m) > tolerance * m for n, m in zip((width, height), size, strict=True)):
-            raise _several_sizes(other, grid, target, scenes, files)
+            raise _resolution_error(other, grid, target, scenes, files)
     return _size_in(ordered[0], target)
 
 
@@ -287,7 +302,7 @@ def _size_in(grid: GeoBox, target: CRS) -> tuple[float, float]:
     return _size(grid) if grid.crs == target and _is_axis_aligned(grid) else pixel_size_in(grid, target)
 
 
-def _several_sizes(
+def _resolution_error(
     first: GeoBox, other: GeoBox, target: CRS, scenes: Mapping[GeoBox, str], files: Mapping[GeoBox, str]
 ) -> GridError:
     """Return the error of grids of two pixel sizes; its value is the smaller one in the target CRS."""

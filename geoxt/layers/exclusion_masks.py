@@ -61,12 +61,12 @@ def _asset(mask: Mask, credentials: Credentials | None) -> Asset:
     if not isinstance(mask, xr.DataArray):
         header = read_header(os.fspath(mask), credentials=credentials)
         if len(header.dtypes) > 1:
-            raise _unfit(os.fspath(mask), f"{len(header.dtypes)} bands")
+            raise _mask_error(os.fspath(mask), f"{len(header.dtypes)} bands")
         return asset_of(header, 1)
     grid = grid_of(mask)
     layer = with_yx_dims(mask).squeeze([d for d in mask.dims if d not in {"y", "x"} and mask.sizes[d] == 1])
     if set(layer.dims) != {"y", "x"}:
-        raise _unfit(str(mask.name), f"the dimensions {', '.join(map(str, layer.dims))}")
+        raise _mask_error(str(mask.name), f"the dimensions {', '.join(map(str, layer.dims))}")
     variable = layer.transpose("y", "x").variable
     sizes = variable.chunks or ((CHUNK,), (CHUNK,))
     chunks = tuple(min(max(size), n) for size, n in zip(sizes, variable.shape, strict=True))
@@ -76,7 +76,7 @@ def _asset(mask: Mask, credentials: Credentials | None) -> Asset:
     return Asset(href=name, band=1, grid=grid, dtype=str(variable.dtype), nodata=nodata_of(mask), array=array)
 
 
-def _unfit(name: str, count: str) -> InputError:
+def _mask_error(name: str, count: str) -> InputError:
     problem = f"Cannot exclude pixels by {name!r}: it has {count}."
     remedy = "Pass {exclude} with one band of one date. Masks of each date are quality bands of a Product."
     return InputError(problem, remedy=remedy, argument="exclude")

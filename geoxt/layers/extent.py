@@ -19,7 +19,7 @@ from geoxt.windows import Window
 
 _DEGREES = parse_crs("EPSG:4326")
 _LATTICE = 129
-"""Points along each side of the lattice by which a grid across a seam is bounded."""
+"""Points along each side of the lattice that bounds a grid across a seam."""
 _T = np.linspace(0, 1, 17)[:-1]
 _EDGE = np.concatenate([np.c_[_T, 0 * _T], np.c_[1 + 0 * _T, _T], np.c_[1 - _T, 1 + 0 * _T], np.c_[0 * _T, 1 - _T]])
 _INNER = np.stack(np.meshgrid(np.linspace(0.15, 0.85, 4), np.linspace(0.15, 0.85, 4)), axis=-1).reshape(-1, 2)
@@ -97,7 +97,7 @@ def _across_seam(grid: GeoBox, crs: CRS, bounds: Floats) -> Floats:
 def pixel_size_in(grid: GeoBox, crs: CRS) -> tuple[float, float]:
     """Return width and height of a grid's pixels in a CRS, as `odc.geo` chooses them: of its central pixel.
 
-    Where that pixel contains a pole or a seam of the CRS, they are those of pixels away from it.
+    If that pixel contains a pole or a seam of the CRS, they are those of other pixels.
     """
     sizes = [_size_of_pixel(grid, crs, fraction) for fraction in _PROBES]
     finite = [size for size in sizes if size is not None and np.isfinite(size).all() and min(size) > 0]
@@ -159,5 +159,4 @@ def _by_crs(grids: Sequence[GeoBox]) -> dict[CRS | None, list[int]]:
 
 def _points(grid: GeoBox, unit: Floats) -> Floats:
     """Return points of the unit square, scaled to a grid, in its CRS."""
-    a, (cols, rows) = grid.affine, (unit * (grid.shape[1], grid.shape[0])).T
-    return np.asarray(np.c_[a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f])
+    return np.stack(grid.affine @ (unit * grid.shape[::-1]).T, axis=1)

@@ -30,9 +30,9 @@ from geoxt.types import SomeCRS
 FORMAT = 7
 """Version of the cache layout; caches of other versions are discarded."""
 MIN_FILES = 16
-"""Least number of files of one folder that is cached."""
+"""Minimum number of files in a folder whose headers are cached."""
 THREADS = 8
-"""Local files read at a time."""
+"""Local files read concurrently."""
 
 Stamp = list[Any]
 """Size, modification time and inode of a file, and a hash of those of its sidecars."""
@@ -68,11 +68,11 @@ def headers(
     for href, stamp in stamps.items():
         if stamp is not None:
             by_folder.setdefault(os.path.dirname(os.path.abspath(href)), []).append(href)  # noqa: PTH100, PTH120
-    home = cache_folder("headers")
+    cache_dir = cache_folder("headers")
     caches = {
-        folder: _load(_cache_file(home, folder), folder)
+        folder: _load(_cache_file(cache_dir, folder), folder)
         for folder, files in by_folder.items()
-        if home is not None and len(files) >= MIN_FILES
+        if cache_dir is not None and len(files) >= MIN_FILES
     }
     result: dict[str, Header] = {}
     for folder, cache in caches.items():
@@ -90,15 +90,15 @@ def headers(
         with ThreadPoolExecutor(min(threads, len(missing))) as pool:
             result |= zip(missing, pool.map(lambda href: read_header(href, **options), missing), strict=True)
         for folder, cache in caches.items():
-            fresh = [href for href in by_folder[folder] if href in missing and result[href].grid is not grid]
-            cache |= {Path(href).name: {"stamp": stamps[href], "header": _encode(result[href])} for href in fresh}
-            if fresh and home is not None:
-                _save(_cache_file(home, folder), folder, cache)
+            read_hrefs = [href for href in by_folder[folder] if href in missing and result[href].grid is not grid]
+            cache |= {Path(href).name: {"stamp": stamps[href], "header": _encode(result[href])} for href in read_hrefs}
+            if read_hrefs and cache_dir is not None:
+                _save(_cache_file(cache_dir, folder), folder, cache)
     return [result[href] for href in hrefs]
 
 
-def _cache_file(home: Path, folder: str) -> Path:
-    return home / f"{hashlib.sha256(folder.encode()).hexdigest()[:32]}.json"
+def _cache_file(cache_dir: Path, folder: str) -> Path:
+    return cache_dir / f"{hashlib.sha256(folder.encode()).hexdigest()[:32]}.json"
 
 
 def _stamps(hrefs: Sequence[str]) -> dict[str, Stamp | None]:

@@ -177,6 +177,3 @@ def _scale_row(layer: xr.DataArray, product: Product | None) -> _Row:
         return "unknown", "it depends on the processing baseline: pass baseline=, or scale= and offset="
     text = str(layer.attrs.get("radiometry", ""))
     return ("see reason", text) if text else ("none", "neither files nor the product state one")
-
-
-__all__ = ["describe"]

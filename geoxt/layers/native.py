@@ -14,9 +14,9 @@ from odc.geo.geobox import GeoBox
 from geoxt.crs import crs_name
 from geoxt.errors import GridError, OverlapError
 from geoxt.grid import pixel_offset
-from geoxt.layers.assemble import SAME, LayerMetadata, Placement, assemble, choose_grid
+from geoxt.layers.assemble import SAME_RESOLUTION, LayerMetadata, LayerOptions, assemble, choose_grid
 from geoxt.source import Scene
-from geoxt.trees import node_names, tree_of
+from geoxt.trees import node_names
 from geoxt.types import SomeCRS
 
 
@@ -51,7 +51,16 @@ class Lattice:
         return GeoBox((bottom - top, right - left), self.base.affine @ Affine.translation(left, top), self.base.crs)
 
 
-def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: Placement) -> xr.DataTree:
+def assemble_layer(
+    scenes: Sequence[Scene], metadata: LayerMetadata, options: LayerOptions
+) -> xr.DataArray | xr.DataTree:
+    """Return the lazy layer of scenes; for `crs="native"`, a tree."""
+    if is_native(options.crs):
+        return assemble_native(scenes, metadata, options)
+    return assemble(scenes, metadata, options)
+
+
+def assemble_native(scenes: Sequence[Scene], metadata: LayerMetadata, options: LayerOptions) -> xr.DataTree:
     """Return a tree of lazy layers with a node per CRS, on the pixels of its scenes.
 
     Scenes of one CRS on different pixel lattices are in separate nodes. Nodes are in the order of their first
@@ -64,24 +73,24 @@ def assemble_native(scenes: Sequence[Scene], product: LayerMetadata, placement: 
     OverlapError
         If no scene overlaps the area.
     """
-    if placement.grid is not None:
-        problem = f"Cannot keep the native CRSs of scenes on one grid ({crs_name(placement.grid.crs)})."
+    if options.grid is not None:
+        problem = f"Cannot keep the native CRSs of scenes on one grid ({crs_name(options.grid.crs)})."
         raise GridError(problem, remedy="Pass either {crs:'native'} or {grid}.")
-    groups = _lattices(scenes) if placement.resolution is None else _by_crs(scenes, placement.resolution)
-    name = placement.name or ("mask" if product.categorical else "image")
+    groups = _lattices(scenes) if options.resolution is None else _by_crs(scenes, options.resolution)
+    name = options.name or ("mask" if metadata.categorical else "image")
     parts, last_error = {}, None
     for node, (grid, of_node) in zip(node_names(grid.crs for grid, _ in groups), groups, strict=True):
         try:
-            cut = grid if placement.area is None else placement.area.cut(grid)
+            cut = grid if options.area is None else options.area.cut(grid)
         except OverlapError as error:
             last_error = error
             continue
-        layer = assemble(of_node, product, replace(placement, crs=None, resolution=None, area=None, grid=cut))
+        layer = assemble(of_node, metadata, replace(options, crs=None, resolution=None, area=None, grid=cut))
         parts[node] = layer.to_dataset(name=name)
     if not parts:
         assert last_error is not None
         raise last_error
-    return tree_of(parts)
+    return xr.DataTree.from_dict(parts)
 
 
 def _lattices(scenes: Sequence[Scene]) -> list[tuple[GeoBox, list[Scene]]]:
@@ -126,7 +135,7 @@ def _by_crs(scenes: Sequence[Scene], resolution: float | tuple[float, float]) ->
     lattices: list[Lattice] = []
     for scene in scenes:
         grids = [asset.grid for asset in scene.assets if asset is not None]
-        exact = [g for g in grids if np.allclose((g.affine.a, abs(g.affine.e)), (width, height), rtol=SAME)]
+        exact = [g for g in grids if np.allclose((g.affine.a, abs(g.affine.e)), (width, height), rtol=SAME_RESOLUTION)]
         first = (exact or grids)[0]
         same = (known for known in lattices if (known.add(first) if exact else known.base.crs == first.crs))
         lattice = next(same, None)
@@ -136,6 +145,3 @@ def _by_crs(scenes: Sequence[Scene], resolution: float | tuple[float, float]) ->
             lattices.append(lattice)
         lattice.scenes.append(scene)
     return [(choose_grid(x.scenes, crs=x.base.crs, resolution=resolution), x.scenes) for x in lattices]
-
-
-__all__ = ["Lattice", "assemble_native", "is_native"]

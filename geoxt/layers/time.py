@@ -17,7 +17,7 @@ from geoxt.source.composite import Reduction
 GroupBy = str | None
 """`None`, "mosaic", "time", "day", "solar_day", or a frequency of pandas such as "MS" or "7D"."""
 Composite = Literal["first", "latest", "least cloudy", "median", "mean", "min", "max"]
-"""How the scenes of a step are combined."""
+"""Reduction of the scenes of a step."""
 Steps = tuple[tuple[int, ...], ...]
 
 
@@ -54,7 +54,7 @@ def steps_of(scenes: Sequence[Scene], groupby: GroupBy) -> tuple[Steps, Any]:
     return tuple(tuple(g) for g in groups.values()), np.array([times[g[0]] for g in groups.values()], "datetime64[ns]")
 
 
-def ordered(scenes: Sequence[Scene], steps: Steps, composite: Composite) -> tuple[Steps, Reduction]:
+def sort_steps(scenes: Sequence[Scene], steps: Steps, composite: Composite) -> tuple[Steps, Reduction]:
     """Return steps in the order of priority of a composite, and the reduction of their scenes.
 
     Raises
@@ -67,13 +67,13 @@ def ordered(scenes: Sequence[Scene], steps: Steps, composite: Composite) -> tupl
             return steps, composite
         case "latest":
             starts = _starts(scenes, "take the latest scene", "Pass {composite:'first'}.")
-            return _by(steps, lambda i: -(scenes[i].end or starts[i]).astype("int64")), "first"
+            return _sort_each(steps, lambda i: -(scenes[i].end or starts[i]).astype("int64")), "first"
         case "least cloudy":
             missing = [s.id for s in scenes if s.cloud_cover is None]
             if missing:
                 problem = f"Cannot take the least cloudy scene: {missing[0]!r} does not state its cloud cover."
                 raise InputError(problem, remedy="Pass another {composite}. Or pass items that have eo:cloud_cover.")
-            return _by(steps, lambda i: scenes[i].cloud_cover), "first"
+            return _sort_each(steps, lambda i: scenes[i].cloud_cover), "first"
         case _:
             choices = ", ".join(map(repr, get_args(Composite)))
             problem = f"Cannot compose scenes by {composite!r}."
@@ -82,7 +82,7 @@ def ordered(scenes: Sequence[Scene], steps: Steps, composite: Composite) -> tupl
             )
 
 
-def _by(steps: Steps, key: Callable[[int], Any]) -> Steps:
+def _sort_each(steps: Steps, key: Callable[[int], Any]) -> Steps:
     return tuple(tuple(sorted(step, key=key)) for step in steps)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from geoxt.metrics.label_codes import IGNORE
-from geoxt.metrics.scores import Scores, by_name
+from geoxt.metrics.scores import Scores, scores_by_class
 
 
 def confusion_matrix(predicted: Tensor, target: Tensor, num_classes: int) -> Tensor:
@@ -118,7 +118,7 @@ def classification_scores(
         `confusion_matrix` of several `Scores`.
     names
         Distinct class names. A row and a column beyond them count predictions of no class: they lower the accuracy and
-        have no scores of their own.
+        have no scores.
     unit
         Name of the total count: `"pixels"` or `"images"`.
     area, mapped_area
@@ -159,7 +159,7 @@ def classification_scores(
     columns = values | {"support": labeled}
     columns |= {} if area is None else {"area": area}
     columns |= {} if mapped_area is None else {"mapped_area": mapped_area}
-    by_class = {name: by_name(names, column) for name, column in columns.items()}
+    by_class = scores_by_class(names, columns)
     return Scores(overall=overall, by_class=by_class, confusion_matrix=matrix.cpu().numpy())
 
 

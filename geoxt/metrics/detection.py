@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchvision.ops import box_iou
 
-from geoxt.metrics.scores import Scores, by_name
+from geoxt.metrics.scores import Scores, scores_by_class
 
 THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
 """IoU thresholds of COCO: a detection matches an instance from this IoU."""
@@ -106,7 +106,7 @@ def detection_scores(table: Tensor, names: Sequence[str]) -> Scores:
     class_ap = table.mean(dim=1)
     overall = {"map": float(class_ap.nanmean()), "map50": float(table[:, 0].nanmean())}
     columns = {"ap": class_ap, "ap50": table[:, 0]}
-    return Scores(overall=overall, by_class={name: by_name(names, column) for name, column in columns.items()})
+    return Scores(overall=overall, by_class=scores_by_class(names, columns))
 
 
 def _average_precision(matches: Tensor, count: int) -> Tensor:

@@ -13,14 +13,13 @@ from geoxt.errors import LabelWarning
 IGNORE = -100
 """Class index of pixels that losses and metrics leave out (torch's default `ignore_index`)."""
 _MAX_LISTED = 12
-"""Codes listed in a warning, at most."""
+"""Maximum number of codes in a warning."""
 
 
 class Codes(nn.Module):
     """Maps class codes to class indices, their positions in `codes`; other codes become `IGNORE`.
 
-    The first occurrence of a code that is not a class is warned of, unless it means "unknown": a negative code, or
-    `nodata`.
+    One warning is issued for each code that is not a class, unless it means "unknown": a negative code, or `nodata`.
 
     Parameters
     ----------

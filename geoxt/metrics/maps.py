@@ -35,7 +35,7 @@ def score(
     Parameters
     ----------
     predicted
-        Classified map (y, x), in the class codes of the labels; or numbers, of the dims of `labels`.
+        Classified map (y, x), in the class codes of the labels; or a continuous layer with the dims of `labels`.
     labels
         Class codes (y, x). Their classes are those of its legend, else those of the map. Negative codes and codes that
         the legend lacks, such as 255, are unknown and not scored. Or a continuous layer of floats.
@@ -104,7 +104,7 @@ def score(
 
 
 def _regression(predicted: xr.DataArray, labels: xr.DataArray, region: Region | None) -> Scores:
-    """Return the scores of a map of numbers."""
+    """Return the scores of a continuous map."""
     bands = [layer.sizes.get("band", 1) for layer in (predicted, labels)]
     if grid_of(predicted) != grid_of(labels):
         msg = "Cannot score a map on another grid than the labels."
@@ -142,12 +142,12 @@ def _no_pixel() -> OverlapError:
 
 
 def _require_same_dates(labels: xr.DataArray, predicted: xr.DataArray) -> None:
-    """Raise if one layer has several dates, and the other has not the same in the same order."""
+    """Raise if a layer has several dates, and the other does not have the same dates in the same order."""
     sizes = [layer.sizes.get("time", 1) for layer in (predicted, labels)]
     dates = [layer.get_index("time") for layer in (predicted, labels) if "time" in layer.dims]
     if max(sizes) == 1 or (sizes[0] == sizes[1] and dates[0].equals(dates[1])):
         return
-    of = ["1 date" if size == 1 else f"{size} dates" for size in sizes]
-    problem = f"Cannot score a map of {of[0]} against labels of {of[1]}"
+    counts = ["1 date" if size == 1 else f"{size} dates" for size in sizes]
+    problem = f"Cannot score a map of {counts[0]} against labels of {counts[1]}"
     remedy = "Select the same dates of both by sel(time=), or label each date."
     raise GridError(f"{problem}{': their dates differ' if sizes[0] == sizes[1] else ''}.", remedy=remedy)

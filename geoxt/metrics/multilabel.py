@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import multilabel_average_precision
 from torchmetrics.utilities import dim_zero_cat
 
-from geoxt.metrics.scores import Scores, by_name
+from geoxt.metrics.scores import Scores, scores_by_class
 
 _UNKNOWN = -1
 """Integer label of unknown targets."""
@@ -60,7 +60,7 @@ class MultilabelCounts(Metric):
             "fp": (predicted & (truth == 0)).sum(dim=0),
             "fn": (~predicted & (truth == 1)).sum(dim=0),
             "correct": ((predicted == (truth == 1)) & labeled).sum(dim=0),
-            "known": labeled.sum(dim=0),
+            "labeled": labeled.sum(dim=0),
         }
 
 
@@ -78,11 +78,11 @@ def multilabel_scores(counts: Mapping[str, Any], names: Sequence[str]) -> Scores
     tp, wrong, ap = counts["tp"], counts["fp"] + counts["fn"], counts["ap"]
     f1 = (2 * tp / (2 * tp + wrong)).double()
     overall = {
-        "accuracy": float(counts["correct"].sum() / counts["known"].sum()),
+        "accuracy": float(counts["correct"].sum() / counts["labeled"].sum()),
         "macro_f1": float(f1.nanmean()),
         "micro_f1": float(2 * tp.sum() / (2 * tp.sum() + wrong.sum())),
         "map": float(ap.nanmean()),
     }
     precision, recall = (tp.double() / (tp + counts[wrong_kind]) for wrong_kind in ("fp", "fn"))
     columns = {"precision": precision, "recall": recall, "f1": f1, "ap": ap, "support": tp + counts["fn"]}
-    return Scores(overall=overall, by_class={name: by_name(names, column) for name, column in columns.items()})
+    return Scores(overall=overall, by_class=scores_by_class(names, columns))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from geoxt.metrics.scores import Scores, by_name
+from geoxt.metrics.scores import Scores, scores_by_class
 
 
 class RegressionSums(Metric):
@@ -55,4 +55,4 @@ def regression_scores(sums: Tensor, names: Sequence[str]) -> Scores:
     }
     columns = {"bias": error / count, "mae": absolute / count, "rmse": (squared / count).sqrt(), "r2": r2}
     columns |= {"support": count.long()}
-    return Scores(overall=overall, by_class={name: by_name(names, column) for name, column in columns.items()})
+    return Scores(overall=overall, by_class=scores_by_class(names, columns))

@@ -138,8 +138,8 @@ class Scores(Mapping[str, Any]):
         return "\n".join(lines)
 
 
-def by_name(names: Sequence[str], values: Any) -> dict[str, float | int | None]:
-    """Return values by class name, with `None` for NaN.
+def scores_by_class(names: Sequence[str], columns: Mapping[str, Any]) -> dict[str, dict[str, float | int | None]]:
+    """Return columns of scores by class name, with `None` for NaN.
 
     Raises
     ------
@@ -148,14 +148,17 @@ def by_name(names: Sequence[str], values: Any) -> dict[str, float | int | None]:
 
     Examples
     --------
-    >>> by_name(["forest", "water"], [0.5, float("nan")])
-    {'forest': 0.5, 'water': None}
+    >>> scores_by_class(["forest", "water"], {"iou": [0.5, float("nan")]})
+    {'iou': {'forest': 0.5, 'water': None}}
     """
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
         msg = f"Cannot list scores by name: {duplicates[0]!r} names several classes."
         raise LabelError(msg, remedy="Pass Legend.distinct_names.", value=duplicates[0], argument="names")
-    numbers = np.asarray(values)[: len(names)].tolist()
-    return {name: None if number != number else number for name, number in zip(names, numbers, strict=True)}  # noqa: PLR0124 (NaN)
+    values = {column: np.asarray(scores)[: len(names)].tolist() for column, scores in columns.items()}
+    return {
+        column: {name: None if score != score else score for name, score in zip(names, scores, strict=True)}  # noqa: PLR0124 (NaN)
+        for column, scores in values.items()
+    }
 
 
 def _rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from geoxt.plot.interactive_map import InteractiveMap, explore
 from geoxt.plot.legend_layout import draw_legend, legend_layout
 from geoxt.plot.training import bars, confusion, history
 from geoxt.source import is_categorical, nodata_of, resolve_attrs, view_of
-from geoxt.trees import nodes_of
+from geoxt.trees import layers_by_name, nodes_of
 from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
@@ -92,12 +92,7 @@ def _title(layer: xr.DataArray) -> str:
 
 def _panels(data: xr.Dataset | xr.DataTree) -> dict[str, xr.DataArray]:
     """Return the layers of a Dataset or tree by panel title."""
-    layers = {
-        (node, str(name)): layer
-        for node, child in nodes_of(data).items()
-        for name, layer in child.data_vars.items()
-        if {"y", "x"} <= set(layer.dims)
-    }
+    layers = {(node, name): x for node, ds in nodes_of(data).items() for name, x in layers_by_name(ds).items()}
     if not layers:
         raise InputError(
             "Cannot plot the Dataset: none of its variables has the dims y and x.",

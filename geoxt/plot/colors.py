@@ -102,14 +102,14 @@ def _cube(layer: xr.DataArray) -> tuple[Array, Mask]:
 
 def without_single_dims(values: Array, layer: xr.DataArray, *, band: bool = False) -> Array:
     """Return values without dimensions of length 1; raise if more than an image is left."""
-    most = 3 if band else 2
+    ndim = 3 if band else 2
     extra = [f"{dim} ({size})" for dim, size in layer.sizes.items() if size > 1 and dim not in {"band", "y", "x"}]
     extra += [f"band ({layer.sizes['band']})"] if not band and layer.sizes.get("band", 1) > 1 else []
     if extra:
         raise InputError(
             f"Cannot plot {layer.name!r}: it also has {', '.join(extra)}.", remedy="Select one with isel()."
         )
-    return values.reshape(values.shape[-most:] if values.ndim >= most else values.shape)
+    return values.reshape(values.shape[-ndim:] if values.ndim >= ndim else values.shape)
 
 
 def stretch(values: Array, valid: Mask) -> Array:

@@ -24,7 +24,7 @@ from geoxt.legend import Legend
 from geoxt.plot.colors import classes, is_one_picture, picture_title, rgb
 from geoxt.source import is_categorical, resolve_attrs
 from geoxt.storage import atomic_write
-from geoxt.trees import nodes_of
+from geoxt.trees import layers_by_name, nodes_of
 from geoxt.types import Array, SomePath
 from geoxt.windows import Window
 
@@ -35,11 +35,11 @@ _LIMIT = np.pi * 6_378_137
 _PIXELS = 1024
 """Maximum height and width of the image of a layer."""
 _MAX_WINDOWS = 2000
-"""Windows of a group that are drawn; more are thinned evenly."""
+"""Maximum number of windows of a group; more are thinned evenly."""
 _MAX_CLASSES = 20
-"""Classes that the legend names."""
+"""Maximum number of classes in the legend."""
 _LABEL = 24
-"""Characters of a line of the legend."""
+"""Maximum number of characters in a line of the legend."""
 _WIDTH, _HEIGHT = 800, 520
 """Size of the map in a notebook in screen pixels; it narrows with the page."""
 
@@ -94,7 +94,7 @@ class InteractiveMap:
         return f"<InteractiveMap: {', '.join(self._names()) or 'empty'}>"
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame, so that its scripts do not meet those of the notebook."""
+        """Return the page in a frame, which separates its scripts from those of the notebook."""
         style = f"width:100%;max-width:{_WIDTH}px;height:{_HEIGHT + 10}px;border:0"
         return f'<iframe srcdoc="{escape(self.to_html())}" style="{style}"></iframe>'
 
@@ -123,7 +123,7 @@ def explore(
     legend
         Classes to show; by default those of each layer.
     basemap
-        Name of tiles that bokeh knows, such as "CartoDB Positron" or "OSM"; the browser loads them.
+        Name of a tile provider of bokeh, such as "CartoDB Positron" or "OSM"; the browser loads the tiles.
     title
         Title of the map.
 
@@ -200,9 +200,8 @@ def _layers(data: xr.DataArray | xr.Dataset | xr.DataTree) -> dict[str, xr.DataA
         return {"layer" if data.name is None else str(data.name): data}
     layers = {
         f"{node}: {name}".removeprefix(": "): layer
-        for node, child in nodes_of(data).items()
-        for name, layer in child.data_vars.items()
-        if {"y", "x"} <= set(layer.dims)
+        for node, ds in nodes_of(data).items()
+        for name, layer in layers_by_name(ds).items()
     }
     if not layers:
         problem = "Cannot draw a map: none of the variables has the dims y and x."
@@ -221,11 +220,11 @@ def mercator_grid(grid: GeoBox) -> GeoBox:
     height, width = grid.shape
     cols, rows = np.meshgrid(np.linspace(0, width, 21), np.linspace(0, height, 21))
     x, y = _to_mercator(grid, cols.ravel(), rows.ravel())
-    known = np.isfinite(x) & np.isfinite(y)
-    if not known.any():
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not finite.any():
         problem = "Cannot draw a map of a grid that lies outside the domain of its CRS."
         raise CRSError(problem, remedy="Correct the CRS or the coordinates of the layer.")
-    x, y = x[known], y[known].clip(-_LIMIT, _LIMIT)
+    x, y = x[finite], y[finite].clip(-_LIMIT, _LIMIT)
     bounds = BoundingBox(x.min(), y.min(), x.max(), y.max(), MERCATOR)
     side = max(bounds.span_x, bounds.span_y) / min(_PIXELS, max(height, width))
     shape = (max(round(bounds.span_y / side), 1), max(round(bounds.span_x / side), 1))
@@ -249,21 +248,21 @@ def _draw_layer(plot: Any, name: str, layer: xr.DataArray, legend: Legend | None
         name = f"{name}: {layer['band'].item() if 'band' in layer.coords else 0}"
     grid = mercator_grid(grid_of(layer))
     image = align(layer, grid, resampling="nearest").compute()
-    shown = (legend or Legend.of(image)) if is_categorical(image) else None
-    colors = rgb(image) if shown is None else classes(image, shown)
+    class_legend = (legend or Legend.of(image)) if is_categorical(image) else None
+    colors = rgb(image) if class_legend is None else classes(image, class_legend)
     left, _, right, top = grid.boundingbox.bbox
     height = top - grid.boundingbox.bottom
     plot.image_url(url=[_png_uri(colors)], x=left, y=top, w=right - left, h=height, anchor="top_left")
-    drawn = plot.renderers[-1]
+    image_renderer = plot.renderers[-1]
     _add_to_legend(plot, picture_title(name, layer), "#888888")
-    plot.legend[0].items[-1].renderers.append(drawn)  # a click on the name hides the image
-    if shown is None:
+    plot.legend[0].items[-1].renderers.append(image_renderer)  # a click on the name hides the image
+    if class_legend is None:
         return
-    present = [k for k, code in enumerate(shown.codes) if (image == code).any()]
-    for k in present[:_MAX_CLASSES]:
-        _add_to_legend(plot, shown.distinct_names[k], shown.colors[k])
-    if len(present) > _MAX_CLASSES:
-        _add_to_legend(plot, f"and {len(present) - _MAX_CLASSES} more classes", "#ffffff")
+    occurring = [k for k, code in enumerate(class_legend.codes) if (image == code).any()]
+    for k in occurring[:_MAX_CLASSES]:
+        _add_to_legend(plot, class_legend.distinct_names[k], class_legend.colors[k])
+    if len(occurring) > _MAX_CLASSES:
+        _add_to_legend(plot, f"and {len(occurring) - _MAX_CLASSES} more classes", "#ffffff")
 
 
 def _add_to_legend(plot: Any, name: str, color: str) -> None:

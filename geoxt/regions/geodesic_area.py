@@ -11,21 +11,21 @@ import shapely
 from odc.geo.geobox import GeoBox
 
 from geoxt.crs import parse_crs, transformer
-from geoxt.grid import full_window
+from geoxt.grid import full_window, pix2wld
 from geoxt.types import Floats
 from geoxt.windows import Window
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 _SIDES = (1024, 128)
-"""Largest sides in pixels of square cells: whole blocks of a map, else cells whose rows are counted in bytes."""
+"""Maximum sides in pixels of square cells: whole blocks of a map, else cells whose rows are counted in bytes."""
 _TOLERANCE = 5e-4
 """Relative difference in area between the centre of a square cell and its edges."""
 _SAME = 1e-7
 """Relative difference up to which areas are equal; differences of coordinates are exact to 1e-9 for pixels of 1 m."""
 HECTARE = 1e4
-"""Square metres."""
+"""Square metres of a hectare."""
 _STEPS = 64
-"""Least number of points along the longest side of a ring, so that reprojected edges follow geodesics closely."""
+"""Minimum number of points along the longest side of a ring, so that reprojected edges follow geodesics closely."""
 
 
 def ground_area(geometry: shapely.Geometry, grid: GeoBox) -> float:
@@ -44,12 +44,11 @@ def ground_area(geometry: shapely.Geometry, grid: GeoBox) -> float:
     """
     rows, cols = grid.shape
     dense = shapely.segmentize(geometry, max(rows, cols) / _STEPS)
-    project, a = transformer(grid.crs, parse_crs("EPSG:4326")), grid.affine
+    project = transformer(grid.crs, parse_crs("EPSG:4326"))
     total = 0.0
     for polygon in shapely.get_parts(dense):
         for ring, sign in _rings(polygon):
-            col, row = shapely.get_coordinates(ring).T
-            lon, lat = project.transform(a.a * col + a.b * row + a.c, a.d * col + a.e * row + a.f)
+            lon, lat = project.transform(*(grid.affine @ shapely.get_coordinates(ring).T))
             finite = np.isfinite(lon) & np.isfinite(lat)  # PROJ returns inf for points outside a CRS's domain
             total += sign * abs(_GEOD.polygon_area_perimeter(lon[finite], lat[finite])[0])
     return total
@@ -72,15 +71,8 @@ def _rings(polygon: Any) -> list[tuple[Any, int]]:
 def cell_shape(grid: GeoBox, window: Window) -> tuple[int, int]:
     """Return height and width in pixels of cells of a window whose pixels have nearly the same ground area.
 
-    Whole rows in grids whose pixels differ between rows only: geographic grids, Mercator and equal-area projections.
-    Else squares in which areas differ from that of the centre by about 0.05 % at most: 1024 or up to 128 pixels.
-
-    Parameters
-    ----------
-    grid
-        Grid of the pixels, in any CRS.
-    window
-        Window of the grid.
+    Cells are rows if areas differ between rows only: in geographic grids, Mercator and equal-area projections. Else
+    they are squares of 1024 or up to 128 pixels, in which areas differ from that of the centre by at most about 0.05 %.
     """
     side = _cell_side(grid)
     return (1, window.width) if side is None else (side, side)
@@ -131,13 +123,6 @@ def cell_areas(grid: GeoBox, window: Window, shape: tuple[int, int]) -> Floats:
 def pixel_hectares(grid: GeoBox, window: Window) -> Floats:
     """Return the ground area of each pixel of a window in hectares; pixels of a cell are equally large.
 
-    Parameters
-    ----------
-    grid
-        Grid of the pixels, in any CRS.
-    window
-        Window of the grid.
-
     Returns
     -------
     numpy.ndarray
@@ -149,19 +134,14 @@ def pixel_hectares(grid: GeoBox, window: Window) -> Floats:
 
 
 def point_areas(grid: GeoBox, row: Floats, col: Floats) -> Floats:
-    """Return the ground area in square metres that a pixel would have around positions of a grid.
+    """Return the ground area in square metres of pixels centred at positions of a grid.
 
-    Parameters
-    ----------
-    grid
-        Grid of the positions, in any CRS.
-    row, col
-        Positions in pixels; 0.5 is the centre of the first pixel. Any shape.
+    `row` and `col` may have any shape; 0.5 is the centre of the first pixel.
     """
-    project, a = transformer(grid.crs, parse_crs("EPSG:4326")), grid.affine
     # the middles of the left, right, upper and lower edge, in one call of PROJ
     cols, rows = np.stack([col - 0.5, col + 0.5, col, col]), np.stack([row, row, row - 0.5, row + 0.5])
-    degrees = np.stack(project.transform(a.a * cols + a.b * rows + a.c, a.d * cols + a.e * rows + a.f))
+    project = transformer(grid.crs, parse_crs("EPSG:4326"))
+    degrees = np.stack(project.transform(*pix2wld(grid, cols, rows)))
     degrees[~np.isfinite(degrees)] = np.nan
     (west, east, north, south), (lat_west, lat_east, lat_north, lat_south) = degrees
     across, down = ((stop - start + 180) % 360 - 180 for start, stop in ((west, east), (north, south)))

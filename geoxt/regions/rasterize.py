@@ -22,10 +22,9 @@ SomeRegion = Any
 """A `Region` or `GridRegion`, a GeoDataFrame or GeoSeries, an odc-geo `Geometry` or `BoundingBox`, a shapely geometry
 or bounds (left, bottom, right, top) in the CRS of the grid, or a pair of one of these two and its CRS."""
 _NUDGE = 2.0**-20
-"""Pixels: scanlines are moved off the pixel centres by this, so that none runs along an edge that two geometries
-share."""
+"""Offset of scanlines from pixel centres in pixels, so that no scanline runs along an edge of two geometries."""
 _STEPS = 64
-"""Least number of points along the longest side of a geometry before it is reprojected."""
+"""Minimum number of points along the longest side of a geometry before it is reprojected."""
 
 
 def parse_region(region: SomeRegion | None, grid: GeoBox) -> GridRegion:
@@ -57,7 +56,7 @@ def rasterize(geometry: Any, grid: GeoBox, *, name: str = "geometry") -> GridReg
     grid
         The grid of the pixel coordinates.
     name
-        What error messages call the geometry.
+        Name of the geometry in error messages.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import GridError
 from geoxt.grid import full_window, grid_of, pixel_offset
 from geoxt.source import View, view_of
-from geoxt.trees import is_layer
+from geoxt.trees import layers_by_name
 from geoxt.types import Floats
 from geoxt.windows import Window
 
@@ -111,7 +111,7 @@ def layers_in(data: xr.DataArray | xr.Dataset) -> list[xr.DataArray]:
     """Return the layers (variables with y and x) of a Dataset, or the DataArray itself."""
     if isinstance(data, xr.DataArray):
         return [data]
-    return [variable for variable in data.data_vars.values() if is_layer(variable)]
+    return list(layers_by_name(data).values())
 
 
 def views_in(data: xr.DataArray | xr.Dataset) -> list[View]:

@@ -15,15 +15,15 @@ from geoxt.types import Mask
 from geoxt.windows import Window
 
 MAX_ROUNDS = 200
-"""Rounds of drawing before a sampler raises."""
+"""Maximum number of rounds of drawing before a sampler raises."""
 _PROPOSALS = 2048
-"""Least number of windows proposed in each round after the first."""
+"""Minimum number of windows proposed in each round after the first."""
 _MAX_RECTANGLES = 2048
-"""Largest number of rectangles into which candidates are subdivided."""
+"""Maximum number of rectangles into which candidates are subdivided."""
 _MAX_SUBDIVISIONS = 10
 
 Propose = Callable[[np.random.Generator, npt.NDArray[np.int64]], Table]
-"""Returns one window for each of some slots, given by their positions in the result."""
+"""Function that proposes one window for each slot (position in the result)."""
 
 
 class Candidates:
@@ -109,7 +109,7 @@ def _exclude(corners: Table, counts: Table, constraints: Constraints) -> tuple[T
     required = [(footprint, constraints.min_covered * pixels)]
     if constraints.outline is not None:
         required.append((constraints.outline, pixels if constraints.placement == "inside" else 1.0))
-    done: list[tuple[Table, Table]] = []
+    finished: list[tuple[Table, Table]] = []
     for round_number in range(_MAX_SUBDIVISIONS):
         stop = corners + counts - 1 + constraints.size
         boxes = shapely.box(corners[:, 1], corners[:, 0], stop[:, 1], stop[:, 0])
@@ -120,14 +120,14 @@ def _exclude(corners: Table, counts: Table, constraints: Constraints) -> tuple[T
             partial = np.flatnonzero(possible & ~covered)
             shared = shapely.area(shapely.intersection(boxes[partial], geometry))
             possible[partial] = (shared > 0) & (shared >= min_area - 1e-6)
-        done.append((corners[possible & certain], counts[possible & certain]))
+        finished.append((corners[possible & certain], counts[possible & certain]))
         corners, counts = corners[possible & ~certain], counts[possible & ~certain]
         last = round_number == _MAX_SUBDIVISIONS - 1 or 4 * len(corners) > _MAX_RECTANGLES
         if not len(corners) or last or (counts == 1).all():
             break
         corners, counts = _quarter(corners, counts)
-    done.append((corners, counts))
-    return np.concatenate([c for c, _ in done]), np.concatenate([n for _, n in done])
+    finished.append((corners, counts))
+    return np.concatenate([c for c, _ in finished]), np.concatenate([n for _, n in finished])
 
 
 def _covers(geometry: shapely.Geometry, boxes: npt.NDArray[np.object_]) -> Mask:
@@ -157,18 +157,18 @@ def draw_accepted(
     group: npt.NDArray[np.int64] | None = None,
     fallback: Table | None = None,
 ) -> tuple[Table, npt.NDArray[np.int64]]:
-    """Return windows and their groups of time steps, by rejection sampling: drawn until all fulfil the constraints.
+    """Draw windows and their groups of time steps by rejection sampling, until all fulfil the constraints.
 
     Parameters
     ----------
     constraints
-        Of the windows.
+        Constraints of the windows.
     rng
-        Draws groups of time steps.
+        Generator of the groups of time steps.
     count
         Number of windows.
     propose
-        Returns one window for each of some slots (0 to count - 1).
+        Function that proposes one window for each slot (0 to count - 1).
     fits
         Further test of proposals, called with the windows and their slots.
     group
@@ -177,26 +177,26 @@ def draw_accepted(
         Windows for slots without an accepted proposal; by default that raises.
     """
     table, groups = np.zeros((count, 4), "int64"), np.zeros(count, "int64")
-    fixed = group
-    if fixed is None and constraints.times is not None and constraints.times.order == "sequential":
-        fixed = np.arange(count) % constraints.groups
+    fixed_groups = group
+    if fixed_groups is None and constraints.times is not None and constraints.times.order == "sequential":
+        fixed_groups = np.arange(count) % constraints.groups
     pending = np.arange(count)
     for round_number in range(MAX_ROUNDS):
         # testing valid pixels reads them: then each slot gets one proposal a round
         repeat = 1 if constraints.min_valid > 0 or round_number == 0 else max(_PROPOSALS // len(pending), 1)
         slots = np.repeat(pending, repeat)
-        drawn = rng.integers(0, constraints.groups, len(slots)) if fixed is None else fixed[slots]
+        drawn_groups = rng.integers(0, constraints.groups, len(slots)) if fixed_groups is None else fixed_groups[slots]
         proposals = propose(rng, slots)
         accepted = np.ones(len(slots), bool) if fits is None else fits(proposals, slots)
-        accepted[accepted] = constraints.accepts(proposals[accepted], drawn[accepted])
+        accepted[accepted] = constraints.accepts(proposals[accepted], drawn_groups[accepted])
         index = np.flatnonzero(accepted)
         slot, first = np.unique(slots[index], return_index=True)
-        table[slot], groups[slot] = proposals[index[first]], drawn[index[first]]
+        table[slot], groups[slot] = proposals[index[first]], drawn_groups[index[first]]
         pending = np.setdiff1d(pending, slot, assume_unique=True)
         if not len(pending):
             return table, groups
-    if fallback is not None and fixed is not None:
-        table[pending], groups[pending] = fallback[pending], fixed[pending]
+    if fallback is not None and fixed_groups is not None:
+        table[pending], groups[pending] = fallback[pending], fixed_groups[pending]
         return table, groups
     raise too_few_windows(constraints, count, count - len(pending))
 

@@ -31,7 +31,7 @@ class Options(TypedDict):
     """Keyword arguments of every sampler."""
 
     region: NotRequired[SomeRegion | None]
-    """Where windows lie: a `Region` such as a part of a split, a GeoDataFrame, (geometry, crs), or bounds (left,
+    """Region of the windows: a `Region` such as a part of a split, a GeoDataFrame, (geometry, crs), or bounds (left,
     bottom, right, top) in the CRS of the layer; for a tree with their CRS, (bounds, crs). By default the whole grid."""
     placement: NotRequired[Placement]
     """Which part of a window must lie in the region. "inside": the whole window; pixels near the region's edge are
@@ -42,11 +42,11 @@ class Options(TypedDict):
     times: NotRequired[Times | Mapping[str, Times] | None]
     """Time steps of a window, from `time_steps`, `time_periods` or `time_intervals`. By default all."""
     min_covered: NotRequired[float]
-    """Least fraction of a window inside the footprints of all layers, 0 to 1. With 0, any overlap is enough. By default
-    0.5 with placement="inside", otherwise 0; also 0 with a vector layer whose background is nodata, of which few pixels
-    are labelled."""
+    """Minimum fraction of a window inside the footprints of all layers, 0 to 1. With 0, any overlap is enough. By
+    default 0.5 with placement="inside", otherwise 0; also 0 with a vector layer whose background is nodata, of which
+    few pixels are labelled."""
     min_valid: NotRequired[float]
-    """Least fraction of valid pixels of a window in every layer, 0 to 1. Above 0, pixels are read."""
+    """Minimum fraction of valid pixels of a window in every layer, 0 to 1. Above 0, pixels are read."""
 
 
 NodeOptions = dict[str, Any]
@@ -55,10 +55,10 @@ NodeOptions = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraints:
-    """Where windows of one grid may lie, and what they must contain."""
+    """Constraints on the positions and the pixels of windows of one grid."""
 
     region: GridRegion
-    """Where windows lie."""
+    """Region of the windows."""
     size: tuple[int, int]
     """Height and width of a window in pixels."""
     placement: Placement
@@ -68,7 +68,7 @@ class Constraints:
     times: Times | None
     """Groups of time steps; `None`: all time steps."""
     footprints: tuple[shapely.Geometry, ...]
-    """Where all layers can have valid pixels, for each group of time steps, in pixel coordinates."""
+    """Area in which all layers can have valid pixels, for each group of time steps, in pixel coordinates."""
     min_covered: float
     """Minimum fraction of a window inside the footprints."""
     views: tuple[View, ...]
@@ -139,7 +139,7 @@ class Constraints:
         return np.asarray(test(self.outline, boxes))
 
     def _valid_fraction(self, row: Table, group: int) -> float:
-        """Return the fraction of valid pixels in the layer with the fewest."""
+        """Return the fraction of valid pixels of a window, the minimum over the layers."""
         steps = None if self.times is None else self.times.groups[group]
         fractions = []
         for view in self.views:
@@ -231,12 +231,12 @@ def require_margin(region: GridRegion, reach: int) -> None:
 
 
 def size_in_pixels(
-    size: float | tuple[float, float], grid: GeoBox, units: Units = "pixels", *, what: str = "size"
+    size: float | tuple[float, float], grid: GeoBox, units: Units = "pixels", *, argument: str = "size"
 ) -> tuple[int, int]:
     """Return (height, width) in pixels from a size in pixels or in units of the grid's CRS."""
     match units:
         case "pixels":
-            return parse_size(size, what=what)  # type: ignore[arg-type]  # raises for fractions of a pixel
+            return parse_size(size, argument=argument)  # type: ignore[arg-type]  # raises for fractions of a pixel
         case "crs":
             height, width = (size, size) if isinstance(size, (int, float, np.number)) else size
             rx = float(np.hypot(grid.affine.a, grid.affine.d))
@@ -245,14 +245,16 @@ def size_in_pixels(
             pixels = (round(sides[0]), round(sides[1])) if np.isfinite(sides).all() else (0, 0)
             if min(pixels) < 1:
                 raise InputError(
-                    f"Cannot use {what}={size!r} in CRS units: a pixel is {ry:g} x {rx:g}.",
-                    remedy=f"Pass {{{what}}} of at least one pixel.",
-                    argument=what,
+                    f"Cannot use {argument}={size!r} in CRS units: a pixel is {ry:g} x {rx:g}.",
+                    remedy=f"Pass {{{argument}}} of at least one pixel.",
+                    argument=argument,
                 )
             return pixels
         case _:
             raise InputError(
-                f"Cannot take {what} in units={units!r}.", remedy="Pass {units} 'pixels' or 'crs'.", argument="units"
+                f"Cannot take {argument} in units={units!r}.",
+                remedy="Pass {units} 'pixels' or 'crs'.",
+                argument="units",
             )
 
 

@@ -42,8 +42,8 @@ def draw_windows(windows: Windows, layer: SomeData | None, *, max_windows: int, 
     figure = canvas(windows.grids, layer, title)
     panels: dict[str, Any] = dict(zip(windows.grids, figure.axes, strict=False))
     units = -(-len(windows) // windows.unit)
-    shown = np.unique(np.linspace(0, units - 1, min(units, max(max_windows // windows.unit, 1))).astype(int))
-    for index in (u * windows.unit + i for u in shown.tolist() for i in range(windows.unit)):
+    drawn_units = np.unique(np.linspace(0, units - 1, min(units, max(max_windows // windows.unit, 1))).astype(int))
+    for index in (u * windows.unit + i for u in drawn_units.tolist() for i in range(windows.unit)):
         if index >= len(windows):
             break
         color = _UNIT_COLORS[index // windows.unit % len(_UNIT_COLORS)] if windows.unit > 1 else _UNIT_COLORS[0]
@@ -94,10 +94,10 @@ def canvas(grids: Mapping[str, GeoBox], layer: SomeData | None, title: str) -> F
         same_grid = panel is not None and pixel_offset(grid_of(panel), grid) == (0, 0)
         if panel is None or not same_grid or grid_of(panel).shape != grid.shape:
             name = panel.name if panel is not None else getattr(layer, "name", None)
-            what = "a layer" if single else "a tree with a layer for each node"
+            expected = "a layer" if single else "a tree with a layer for each node"
             raise GridError(
                 f"Cannot draw over {name!r}: it lies on another grid.",
-                remedy=f"Pass {{layer}} {what} on the sampled grid.",
+                remedy=f"Pass {{layer}} {expected} on the sampled grid.",
                 argument="layer",
             )
         panels[node] = panel

@@ -103,7 +103,7 @@ def _node_windows(
     """Return the lattice of windows over one grid."""
     constraints = parse_constraints(ds, size, **{"min_covered": 0.0, **options})
     size, region, units = constraints.size, constraints.region, options.get("units", "pixels")
-    step = size if stride is None else size_in_pixels(stride, constraints.grid, units, what="stride")
+    step = size if stride is None else size_in_pixels(stride, constraints.grid, units, argument="stride")
     outers = [_bounding_window(region)] if region.joined else list(region)
     tables = [_lattice(w, size, step, edge) for w in outers]
     if edge == "pad" and not region.joined:
@@ -164,7 +164,7 @@ def positions(length: int, size: int, stride: int, edge: Edge) -> Table:
     length
         Length of the axis in pixels.
     size, stride
-        Of the windows, pixels.
+        Size and stride of the windows in pixels.
     edge
         As for `GridSampler`.
 

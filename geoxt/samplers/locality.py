@@ -38,13 +38,13 @@ def local_order(groups: Index, rng: np.random.Generator, *, buffer: int) -> Inde
     shuffled = rng.permutation(count)
     rank = rng.permutation(int(groups.max(initial=-1)) + 1)
     grouped = shuffled[np.argsort(rank[groups[shuffled]], kind="stable")]
-    held = grouped[: min(buffer, count)].copy()
+    buffered = grouped[: min(buffer, count)].copy()
     order = np.empty(count, "int64")
-    slots = rng.integers(0, len(held), max(count - len(held), 0)) if count else grouped
-    for position, (slot, following) in enumerate(zip(slots.tolist(), grouped[len(held) :].tolist(), strict=True)):
-        order[position] = held[slot]
-        held[slot] = following
-    order[count - len(held) :] = rng.permutation(held)
+    slots = rng.integers(0, len(buffered), max(count - len(buffered), 0)) if count else grouped
+    for position, (slot, following) in enumerate(zip(slots.tolist(), grouped[len(buffered) :].tolist(), strict=True)):
+        order[position] = buffered[slot]
+        buffered[slot] = following
+    order[count - len(buffered) :] = rng.permutation(buffered)
     return order
 
 

@@ -32,9 +32,9 @@ def sampler_per_node(
     data
         A layer, a Dataset of layers on one grid, or a tree of these.
     options
-        Of all nodes.
+        Options of all nodes.
     make
-        Returns the sampler of a node from its name, layers and options; raises OverlapError if no window fits.
+        Function from the name, layers and options of a node to its sampler; raises OverlapError if no window fits.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def sampled_area(constraints: Constraints) -> float:
     return ground_area(shapely.intersection(constraints.region.geometry, footprint), constraints.grid)
 
 
-def layer_per_node(layers_or_tree: SomeData, nodes: Mapping[str, Any], what: str) -> dict[str, xr.DataArray]:
+def layer_per_node(layers_or_tree: SomeData, nodes: Mapping[str, Any], argument: str) -> dict[str, xr.DataArray]:
     """Return the layer of weights or labels for each node of the sampled data.
 
     Parameters
@@ -129,7 +129,7 @@ def layer_per_node(layers_or_tree: SomeData, nodes: Mapping[str, Any], what: str
         A layer, or a tree with one layer in each node.
     nodes
         The nodes of the sampled data.
-    what
+    argument
         Name of the argument, for errors.
 
     Raises
@@ -141,9 +141,9 @@ def layer_per_node(layers_or_tree: SomeData, nodes: Mapping[str, Any], what: str
     for node in nodes:
         if node not in layers:
             raise InputError(
-                f"Cannot take {what} of {_describe([node])}: they are given for {_describe(layers)}.",
-                remedy=f"Pass {{{what}}} with the same nodes as the data, as layer.geoml.align(data) returns it.",
-                argument=what,
+                f"Cannot take {argument} of {_describe([node])}: they are given for {_describe(layers)}.",
+                remedy=f"Pass {{{argument}}} with the same nodes as the data, as layer.geoml.align(data) returns it.",
+                argument=argument,
             )
     return layers
 

@@ -44,7 +44,7 @@ class PointSampler(SeededSampler):
     weights
         Relative probability of each point, (n,); only with `length`.
     jitter
-        Largest random shift of a window along each axis in pixels, drawn anew in every epoch.
+        Maximum random shift of a window along each axis in pixels, drawn again in every epoch.
     seed, **options
         As for `RandomSampler`, but `placement` is "centred" by default: windows extend beyond the edge of the grid,
         where pixels are invalid. "inside" shifts them into the region. Points outside the region, and windows that
@@ -106,13 +106,13 @@ class PointSampler(SeededSampler):
 
     def _draw(self, rng: np.random.Generator) -> tuple[Table, Table | None, Table]:
         """Return windows around points of all nodes."""
-        chosen = np.arange(len(self._point))
+        selected = np.arange(len(self._point))
         if self.length is not None:
-            chosen = np.asarray(rng.choice(len(self._point), self.length, p=self._probability))
-        self.index, node_index = self._point[chosen], self._node[chosen]
+            selected = np.asarray(rng.choice(len(self._point), self.length, p=self._probability))
+        self.index, node_index = self._point[selected], self._node[selected]
 
         def draw(sampler: _PointWindows, index: Table) -> Drawn:
-            return sampler.draw_rows(rng, self._row[chosen[index]])
+            return sampler.draw_rows(rng, self._row[selected[index]])
 
         return *gather(node_index, list(self.samplers.values()), draw), node_index
 
@@ -164,10 +164,10 @@ def _point_windows(
     require_margin(constraints.region, max(map(max, constraints.reach)) + jitter * (constraints.placement != "inside"))
     outer = _rectangles_of(pixels, constraints)
     in_region = np.flatnonzero(outer[:, 2] > outer[:, 0])
-    chosen = np.tile(in_region, constraints.groups)
+    selected = np.tile(in_region, constraints.groups)
     group = np.repeat(np.arange(constraints.groups), len(in_region))
-    table = _windows_around(pixels[chosen], constraints, outer[chosen])
-    accepted = _lie_within(table, constraints, outer[chosen]) & constraints.accepts(table, group)
+    table = _windows_around(pixels[selected], constraints, outer[selected])
+    accepted = _lie_within(table, constraints, outer[selected]) & constraints.accepts(table, group)
     if not accepted.any():
         raise OverlapError(
             f"Cannot find a window around any of {len(index)} points: {len(in_region)} lie in the region, none is "
@@ -175,13 +175,13 @@ def _point_windows(
             remedy="Pass {points:(x and y, crs)}, or a smaller {size} or {min_covered}.",
             argument="points",
         )
-    chosen = chosen[accepted]
+    selected = selected[accepted]
     return _PointWindows(
         constraints=constraints,
-        index=index[chosen],
+        index=index[selected],
         group=group[accepted],
         table=table[accepted],
-        outer=outer[chosen],
+        outer=outer[selected],
         jitter=jitter,
     )
 
@@ -227,8 +227,8 @@ def _windows_around(pixels: Table, constraints: Constraints, outer: Table) -> Ta
 def _lie_within(table: Table, constraints: Constraints, outer: Table) -> Mask:
     """Return which windows lie in their rectangles; with another placement than "inside", all."""
     low, high = table[:, :2], table[:, :2] + table[:, 2:]
-    free = constraints.placement != "inside"
-    return np.asarray(free | ((low >= outer[:, :2]) & (high <= outer[:, 2:])).all(1))
+    unbounded = constraints.placement != "inside"
+    return np.asarray(unbounded | ((low >= outer[:, :2]) & (high <= outer[:, 2:])).all(1))
 
 
 def pixels_of(points: SomePoints, grid: GeoBox) -> npt.NDArray[np.int64]:
@@ -251,7 +251,7 @@ def pixels_of(points: SomePoints, grid: GeoBox) -> npt.NDArray[np.int64]:
 
 
 def block_windows(pixels: Array, size: SomeSize) -> list[tuple[Array, Window]]:
-    """Return, for each block of a grid with pixels, which pixels (n, 2) lie in it and the least window around them."""
+    """Return the indices of the pixels (n, 2) in each block of a grid that holds any, and their bounding window."""
     if not len(pixels):
         return []
     blocks, block_of = np.unique(pixels // np.array(parse_size(size)), axis=0, return_inverse=True)

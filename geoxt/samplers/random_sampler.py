@@ -142,7 +142,7 @@ def _locality_block(
     first = next(iter(samplers.values())).constraints
     if block is None:
         return first.size[0] * 4, first.size[1] * 4
-    return size_in_pixels(block, first.grid, options.get("units", "pixels"), what="block")
+    return size_in_pixels(block, first.grid, options.get("units", "pixels"), argument="block")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,12 +199,12 @@ class RandomBatchSampler(SeededSampler):
 
     Notes
     -----
-    Each window on its own is as uniform as one of `RandomSampler`: blocks form a lattice with a random offset for each
+    Each single window is as uniform as a window of `RandomSampler`: blocks form a lattice with a random offset for each
     batch, and are drawn in proportion to the positions in them. A batch has one group of time steps.
 
-    In a mosaic, all windows of a batch have their centres where the same scene is on top (with several layers, the
-    scene of each); windows near a seam still extend into the next scene. Windows of several time steps, which have
-    scenes of their own, are only kept to blocks. In a tree, a batch lies in one node.
+    In a mosaic, the centres of all windows of a batch lie in the same topmost scene (of each layer); windows near a
+    seam still extend into the next scene. Windows of several time steps, each with other scenes, share only the block.
+    In a tree, a batch lies in one node.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ def _block_size(
     if block is None:
         side = int(np.ceil(np.sqrt(batch_size)))
         return size[0] * side, size[1] * side
-    shape = size_in_pixels(block, constraints.grid, units, what="block")
+    shape = size_in_pixels(block, constraints.grid, units, argument="block")
     if min(np.subtract(shape, size)) < 0:
         raise InputError(
             f"Cannot draw windows of {size} pixels in a block of {shape}.",

@@ -1,4 +1,4 @@
-"""Scene ownership: which scene of a mosaic is on top at a window's centre, so that batches can keep to one scene."""
+"""Topmost scene of a mosaic at the centre of a window, so that the windows of a batch can lie in one scene."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SceneOwnership:
 def scene_ownership(data: xr.Dataset, constraints: Constraints) -> SceneOwnership | None:
     """Return the scene ownership of the mosaics in a Dataset; `None` if no time step has several scenes.
 
-    Only groups of one time step count: of several steps, each has scenes of its own.
+    Groups of several time steps are ignored, as each step has other scenes.
     """
     groups = [None] if constraints.times is None else list(constraints.times.groups)
     views = [view for view in views_in(data) if isinstance(view.source, Mosaic)]

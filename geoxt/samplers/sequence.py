@@ -35,7 +35,7 @@ class WindowSequence:
     steps
         (n, k) of int64: positions along time of each window; shorter rows are padded with -1. `None`: all time steps.
     unit
-        Number of consecutive windows that stay together, such as a batch or a triplet; `shard` deals whole units.
+        Number of consecutive windows that stay together, such as a batch or a triplet; `shard` distributes whole units.
     node_index
         (n,) of int64: the position of each window's node in `grids`; by default the first.
     """
@@ -153,7 +153,7 @@ class WindowSequence:
             On the grid of the windows: (y, x), (band, y, x), or with a time dimension of one step. For windows of a
             tree, a tree of such layers.
         max_windows
-            Largest number of outlines; more windows are thinned evenly. Windows of one unit share a color.
+            Maximum number of outlines; more windows are thinned evenly. Windows of one unit have the same color.
         title
             Title of the figure; by default the class and number of windows.
 
@@ -224,10 +224,10 @@ class Shard(WindowSequence):
             )
         self.windows, self.rank, self.world_size, self.even = windows, rank, world_size, even
         unit = np.arange(len(windows)) // windows.unit
-        chosen = unit % world_size == rank
+        selected = unit % world_size == rank
         if even:
-            chosen &= unit < len(windows) // windows.unit // world_size * world_size
-        part = windows.take(np.flatnonzero(chosen))
+            selected &= unit < len(windows) // windows.unit // world_size * world_size
+        part = windows.take(np.flatnonzero(selected))
         super().__init__(part.grids, part.table, part.steps, unit=windows.unit, node_index=part.node_index)
 
     def at(self, epoch: int) -> Shard:
@@ -259,7 +259,7 @@ class SeededSampler(WindowSequence):
     samplers: Mapping[str, Any]
     """A `NodeSampler` for each node."""
     node_weights: Floats
-    """How often each node is drawn; the sum is 1."""
+    """Probability of each node; the sum is 1."""
     windows_per_item: ClassVar[int] = 1
     """Windows in one of the `length` items of an epoch."""
 
@@ -306,9 +306,9 @@ def gather(node_index: Table, samplers: Sequence[Any], draw: Any) -> Drawn:
     node_index
         (n,): the position of each window's node.
     samplers
-        Of the nodes.
+        Samplers of the nodes.
     draw
-        Called with a sampler and the positions of its windows in the result; returns its windows and time steps.
+        Function from a sampler and the positions of its windows in the result to its windows and time steps.
     """
     total = len(node_index)
     table = np.zeros((total, 4), "int64")

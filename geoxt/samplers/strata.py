@@ -52,16 +52,16 @@ def strata_of(
     Parameters
     ----------
     view
-        Of a layer with one band and one time step.
+        View of a layer with one band and one time step.
     region
         Pixels outside are ignored.
     max_pixels
         Pixels stored of each class. Of a class with more, a uniform sample is stored: each pixel gets a random key, and
         those with the smallest keys stay (reservoir sampling by random keys).
     seed
-        Of the random keys.
+        Seed of the random keys.
     unknown
-        Codes of pixels without a class, beside negative ones.
+        Codes of pixels without a class, in addition to negative codes.
 
     Raises
     ------
@@ -115,10 +115,10 @@ def pixels_by_code(
 
     Negative codes mark unknown pixels, as do those of `unknown`; both are left out.
     """
-    known = valid & (values >= 0)
+    labelled = valid & (values >= 0)
     for code in unknown:
-        known = known & (values != code)
-    flat = np.flatnonzero(known)
+        labelled = labelled & (values != code)
+    flat = np.flatnonzero(labelled)
     codes = values.ravel()[flat]
     if codes.dtype.kind == "f":
         fractions = codes[codes != np.rint(codes)]

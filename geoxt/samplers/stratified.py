@@ -1,4 +1,4 @@
-"""Class-balanced windows: each drawn around a pixel of a class that is drawn first."""
+"""Class-balanced windows: for each window a class is drawn, then a pixel of this class as its center."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class StratifiedSampler(SeededSampler):
             candidates = Candidates(constraints)
             layer = layers[node] if layers else find_labels(ds, name)
             require_codes(layer, layer.name)
-            view = view_on_grid(layer, constraints.grid, what="labels")
+            view = view_on_grid(layer, constraints.grid, argument="labels")
             try:
                 strata = strata_of(
                     view, constraints.region, max_pixels=max_pixels, seed=seed, unknown=unknown_codes(layer)

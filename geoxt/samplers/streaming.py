@@ -19,7 +19,7 @@ BLOCK = 1024
 """Side in pixels of the blocks in which layers are read."""
 
 
-def view_on_grid(layer: xr.DataArray, grid: GeoBox, *, what: str) -> View:
+def view_on_grid(layer: xr.DataArray, grid: GeoBox, *, argument: str) -> View:
     """Return the view of a layer with one band and one time step on a grid.
 
     Parameters
@@ -28,7 +28,7 @@ def view_on_grid(layer: xr.DataArray, grid: GeoBox, *, what: str) -> View:
         (y, x).
     grid
         Grid on which the layer must lie.
-    what
+    argument
         Name of the argument, for errors.
 
     Raises
@@ -41,16 +41,16 @@ def view_on_grid(layer: xr.DataArray, grid: GeoBox, *, what: str) -> View:
     layer_grid = grid_of(layer)
     if layer_grid.shape != grid.shape or pixel_offset(layer_grid, grid) != (0, 0):
         raise GridError(
-            f"Cannot use {layer.name!r} as {what}: it lies on another grid.",
+            f"Cannot use {layer.name!r} as {argument}: it lies on another grid.",
             remedy="Bring it there with layer.geoml.align(…).",
-            argument=what,
+            argument=argument,
         )
     view = view_of(layer)
     if view.shape[:2] != (1, 1):
         raise InputError(
-            f"Cannot use {layer.name!r} as {what}: it has {view.shape[0]} time steps and {view.shape[1]} bands.",
+            f"Cannot use {layer.name!r} as {argument}: it has {view.shape[0]} time steps and {view.shape[1]} bands.",
             remedy="Choose one of each with isel().",
-            argument=what,
+            argument=argument,
         )
     return view
 

@@ -79,8 +79,8 @@ class Times:
             for row, steps in zip(padded, self.groups, strict=True):
                 row[: len(steps)] = steps
             return padded[group]
-        drawn = [np.sort(rng.choice(self.groups[g], self.take, replace=False)) for g in group.tolist()]
-        return np.array(drawn, "int64").reshape(-1, self.take)
+        rows = [np.sort(rng.choice(self.groups[g], self.take, replace=False)) for g in group.tolist()]
+        return np.array(rows, "int64").reshape(-1, self.take)
 
 
 @overload
@@ -134,13 +134,13 @@ def time_steps(  # type: ignore[misc]  # the overloads shorten its keyword argum
         )
 
     def make(ds: xr.Dataset) -> Times:
-        among = np.arange(count_steps(ds)) if during is None else positions(ds, during)
+        candidates = np.arange(count_steps(ds)) if during is None else positions(ds, during)
         span = (length - 1) * spacing
-        starts = range(0, len(among) - span, stride or length)
-        groups = tuple(tuple(among[s : s + span + 1 : spacing].tolist()) for s in starts)
+        starts = range(0, len(candidates) - span, stride or length)
+        groups = tuple(tuple(candidates[s : s + span + 1 : spacing].tolist()) for s in starts)
         if not groups:
             raise InputError(
-                f"Cannot take runs of length={length}: there are {len(among)} time steps.",
+                f"Cannot take runs of length={length}: there are {len(candidates)} time steps.",
                 remedy="Pass a smaller {length}.",
                 argument="length",
             )
@@ -190,16 +190,16 @@ def time_periods(  # type: ignore[misc]  # the overloads shorten its keyword arg
     """
 
     def make(ds: xr.Dataset) -> Times:
-        among = np.arange(count_steps(ds)) if during is None else positions(ds, during)
+        candidates = np.arange(count_steps(ds)) if during is None else positions(ds, during)
         try:
-            ordinal = pd.DatetimeIndex(timestamps(ds)[among]).to_period(period).asi8
+            ordinal = pd.DatetimeIndex(timestamps(ds)[candidates]).to_period(period).asi8
         except ValueError as error:
             raise InputError(
                 f"Cannot take times by period={period!r}: {error}.",
                 remedy="Pass {period} a pandas period such as 'M' or 'Q'.",
                 argument="period",
             ) from error
-        groups = tuple(tuple(among[ordinal == o].tolist()) for o in np.unique(ordinal))
+        groups = tuple(tuple(candidates[ordinal == o].tolist()) for o in np.unique(ordinal))
         return Times(groups=groups, take=take, order=order)
 
     return _per_node(data, make)

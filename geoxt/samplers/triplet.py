@@ -31,9 +31,9 @@ class TripletSampler(SeededSampler):
     length
         Number of triplets in an epoch; there are three times as many windows.
     radius
-        Largest distance between the centres of an anchor and its neighbour, in the units of `size`.
+        Maximum distance between the centres of an anchor and its neighbour, in the units of `size`.
     distance
-        Least distance between the centres of an anchor and its distant window; by default the radius.
+        Minimum distance between the centres of an anchor and its distant window; by default the radius.
     seed, **options
         As for `RandomSampler`. A triplet has one group of time steps.
 
@@ -71,8 +71,8 @@ class TripletSampler(SeededSampler):
         def make(_: str, ds: xr.Dataset, node_options: NodeOptions) -> _Triplets:
             constraints = parse_constraints(ds, size, **node_options)
             units, grid = node_options.get("units", "pixels"), constraints.grid
-            near = max(size_in_pixels(radius, grid, units, what="radius"))
-            far = near if distance is None else max(size_in_pixels(distance, grid, units, what="distance"))
+            near = max(size_in_pixels(radius, grid, units, argument="radius"))
+            far = near if distance is None else max(size_in_pixels(distance, grid, units, argument="distance"))
             if far < near:
                 raise InputError(
                     f"Cannot draw distant windows at {far} pixels: neighbours lie at up to {near} pixels.",

@@ -14,7 +14,7 @@ from geoxt.samplers.streaming import BLOCK, stream, view_on_grid
 from geoxt.types import Floats
 
 MAX_CELLS = 2**20
-"""Largest number of cells."""
+"""Maximum number of cells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class WeightGrid:
         while -(-rows // side) * -(-cols // side) > MAX_CELLS:
             side *= 2
         sums = np.zeros((-(-rows // side), -(-cols // side)))
-        for window, values, valid in stream(view_on_grid(weights, grid, what="weights"), block=max(BLOCK, side)):
+        for window, values, valid in stream(view_on_grid(weights, grid, argument="weights"), block=max(BLOCK, side)):
             block = np.where(valid, values, 0).astype("float64")
             if block.min(initial=0) < 0 or not np.isfinite(block).all():
                 raise InputError(

@@ -19,7 +19,7 @@ from geoxt.windows import Window
 
 _MAX_SWEEPS = 4
 _MAX_PARTNERS = 256
-"""Largest number of blocks compared with one block for a swap."""
+"""Maximum number of blocks compared with one block for a swap."""
 
 
 def apportion(count: int, fractions: Sequence[float]) -> list[int]:
@@ -50,7 +50,7 @@ def class_rows(labels: xr.DataArray, grid: GeoBox, blocks: Sequence[Sequence[Win
         Disjoint rectangles of each block.
     """
     require_codes(labels, labels.name)
-    view = view_on_grid(labels, grid, what="labels")
+    view = view_on_grid(labels, grid, argument="labels")
     unknown = unknown_codes(labels)
     rows: list[dict[int, int]] = []
     for block in blocks:

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from geoxt.crs import crs_name, transformer
 from geoxt.errors import CRSError
 from geoxt.footprints import outline, to_pixels
-from geoxt.grid import full_window, grid_of, pixel_offset
+from geoxt.grid import full_window, grid_of, pix2wld, pixel_offset
 from geoxt.regions.geodesic_area import pixel_area
 from geoxt.regions.rasterize import rectangles
 from geoxt.regions.region import GridRegion, Region, covered_fractions
@@ -26,7 +26,7 @@ from geoxt.windows import Window
 HALF_DIAGONAL = 0.7071 + 0.03
 """Pixels: distance from a pixel's centre to its corner, and the deviation of reprojected edges from straight lines."""
 _SEGMENTS_PER_SIDE = 16
-"""Least number of segments of a block's side before it is reprojected."""
+"""Minimum number of segments of a block's side before it is reprojected."""
 _MIN_COVERED = 0.05
 """Fraction of a block inside the footprints above which it is used; 0 with sparse labels, so that none is lost."""
 
@@ -54,9 +54,9 @@ class BlockLattice:
             return {"": 1.0}
         return {node: pixel_area(grid) for node, grid in self.grids.items()}
 
-    def region(self, chosen: npt.NDArray[np.bool_]) -> Region:
-        """Return the pixels of every node that lie entirely inside the chosen blocks."""
-        blocks = [self.blocks[i] for i in np.flatnonzero(chosen)]
+    def region(self, selected: npt.NDArray[np.bool_]) -> Region:
+        """Return the pixels of every node that lie entirely inside the selected blocks."""
+        blocks = [self.blocks[i] for i in np.flatnonzero(selected)]
         return Region({node: self._node_region(node, blocks) for node in self.grids})
 
     def rectangles(self, node: str, block: int) -> tuple[Window, ...]:
@@ -118,9 +118,9 @@ def block_lattice(nodes: Mapping[str, xr.Dataset], size: tuple[int, int], buffer
     """
     grids = {node: grid_of(ds) for node, ds in nodes.items()}
     base = next(iter(grids.values()))
-    least = 0.0 if any(has_sparse_labels(ds) for ds in nodes.values()) else _MIN_COVERED
+    min_covered = 0.0 if any(has_sparse_labels(ds) for ds in nodes.values()) else _MIN_COVERED
     if list(nodes) == [""]:
-        blocks = _blocks_of_grid(base, footprint_of(nodes[""]), size, buffer, least)
+        blocks = _blocks_of_grid(base, footprint_of(nodes[""]), size, buffer, min_covered)
         return BlockLattice(base=base, grids=grids, blocks=blocks, buffer=buffer)
     footprints = []
     for node, ds in nodes.items():
@@ -130,7 +130,7 @@ def block_lattice(nodes: Mapping[str, xr.Dataset], size: tuple[int, int], buffer
                 remedy="Split by_region, or split parts of the tree that lie nearer to each other.",
             )
         footprints.append(reproject(_segmentize(footprint_of(ds)), grids[node], base))
-    blocks = _blocks_of_tree(shapely.union_all(footprints), size, buffer, least)
+    blocks = _blocks_of_tree(shapely.union_all(footprints), size, buffer, min_covered)
     return BlockLattice(base=base, grids=grids, blocks=blocks, buffer=buffer)
 
 
@@ -171,11 +171,10 @@ def _blocks_of_tree(
 
 def reproject(geometry: shapely.Geometry, grid: GeoBox, base: GeoBox) -> shapely.Geometry:
     """Return a geometry in pixels of `grid` in pixels of `base`; long edges must be segmentized before."""
-    a, project, to = grid.affine, _transformer(grid.crs, base.crs), to_pixels(base)
+    project, to = _transformer(grid.crs, base.crs), to_pixels(base)
 
     def move(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        x, y = a.a * p[:, 0] + a.b * p[:, 1] + a.c, a.d * p[:, 0] + a.e * p[:, 1] + a.f
-        return np.asarray(to(np.c_[project.transform(x, y)]))
+        return np.asarray(to(np.c_[project.transform(*pix2wld(grid, *p.T))]))
 
     reprojected = shapely.transform(geometry, move)
     if not np.isfinite(shapely.get_coordinates(reprojected)).all():

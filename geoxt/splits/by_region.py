@@ -143,13 +143,13 @@ def by_column(
         Name of the column: with the values "train", "val" and "test", or a farm, a county, a year.
     parts
         The values of each part, {"train": […], "val": […], "test": […]}; rows with other values are left out. By
-        default, a column of train, val and test is used as it is, and other values are assigned at random.
+        default, a column of train, val and test is used unchanged, and other values are assigned at random.
     fractions
         Fractions of the values for each part, if they are assigned at random.
     buffer
         Pixels removed along the edge of every region.
     seed
-        Of the random assignment.
+        Seed of the random assignment.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def by_column(
         )
     values = frame[column].to_numpy()
     part_values = _values_of_parts(column, sorted(set(values.tolist()), key=str), parts, fractions, seed)
-    regions = {name: frame[np.isin(values, chosen)] if chosen else None for name, chosen in part_values.items()}
+    regions = {name: frame[np.isin(values, selected)] if selected else None for name, selected in part_values.items()}
     return by_region(data, train=regions["train"], val=regions["val"], test=regions["test"], buffer=buffer)
 
 

@@ -87,7 +87,7 @@ def _steps_of_parts(
     """Return the time steps of each part and node."""
     parts: dict[str, dict[str, Array]] = {}
     later: Array = np.empty(0, "datetime64[ns]")
-    for name in reversed(PARTS):  # test keeps all its steps; the parts before give way to the gap
+    for name in reversed(PARTS):  # test has all its steps; earlier parts lose those within the gap
         interval = intervals[name]
         steps = {
             node: later[:0] if interval is None else timestamps(ds)[positions(ds, interval)]

@@ -16,12 +16,13 @@ from geoxt.types import Array, Floats
 
 Clustering = Literal["hierarchical", "kmeans"]
 _SIGNIFICANCE = 0.05
-_EXACT = 10_000  # product of sample sizes below which R's ks.test, and so CAST, computes exact p-values
 """Level of the Kolmogorov-Smirnov test between two distributions of distances."""
+_EXACT = 10_000
+"""Product of sample sizes below which R's ks.test, and so CAST, computes exact p-values."""
 _CLEARLY = 0.9
 """Ratio of medians below which distances are clearly smaller."""
 _CANDIDATES = 100
-"""Numbers of clusters to try, dense at the low end."""
+"""Number of cluster counts to try, dense at the low end."""
 _MAX_HIERARCHICAL = 5_000
 """Points up to which clusters are hierarchical by default: their distance matrix takes memory."""
 
@@ -88,21 +89,21 @@ def knndm(
 ) -> PointFolds:
     """Return folds of points whose distances to the nearest training point are like those at prediction.
 
-    Points are clustered, and clusters merged to folds; of all numbers of clusters the one is chosen whose distances
-    between folds differ least from the distances between prediction and training points. Where points are spread over
-    the area as evenly as a random sample, folds are at random.
+    Points are clustered, and clusters are merged to folds. The number of clusters minimizes the difference between the
+    distances between folds and the distances from prediction to training points. If points are spread over the area as
+    evenly as a random sample, folds are random.
 
     Parameters
     ----------
     points
         Training points: a GeoDataFrame or GeoSeries, or (x and y (n, 2), crs).
     prediction
-        Where the model predicts: a layer (its valid pixels), areas (a GeoDataFrame, or (geometry, crs)), or points
+        Locations of predictions: a layer (its valid pixels), areas (a GeoDataFrame, or (geometry, crs)), or points
         like `points`.
     n_splits
         Number of folds, 2 or more.
     max_fraction
-        Largest fraction of the points in a fold, between 1 / n_splits and 1.
+        Maximum fraction of the points in a fold, between 1 / n_splits and 1.
     clustering
         "hierarchical" (Ward) or "kmeans". By default hierarchical up to 5,000 points.
     geodesic

@@ -19,7 +19,7 @@ from geoxt.types import Array, Floats
 _BLOCK = 1024
 """Side in pixels of the blocks of a layer that are read at most once a draw."""
 _DRAWS = 12
-"""Draws, each of twice as many points, before an area or a layer is taken for empty."""
+"""Maximum number of draws, each of twice as many points, before an area or a layer counts as empty."""
 _STEPS = np.array([0.7548776662466927, 0.5698402909980532])
 """Steps of a sequence of low discrepancy in the unit square: 1 / p and 1 / p², p³ = p + 1."""
 
@@ -104,8 +104,8 @@ def _in_layer(layer: xr.DataArray, samples: int, start: Floats) -> tuple[Floats,
             pixels = _valid(view, np.indices(grid.shape).reshape(2, -1).T)
             pixels = pixels[np.random.default_rng(0).permutation(len(pixels))]
         else:
-            drawn = _unit_points(start, first, count) * np.array(grid.shape)
-            pixels = np.concatenate([pixels, _valid(view, drawn.astype(np.int64))])
+            positions = _unit_points(start, first, count) * np.array(grid.shape)
+            pixels = np.concatenate([pixels, _valid(view, positions.astype(np.int64))])
         if rows * cols <= count or len(pixels) >= samples:
             break
         first, count = first + count, count * 2
@@ -123,7 +123,7 @@ def _valid(view: View, pixels: Array) -> Array:
     """Return the pixels (n, 2) with all bands valid at any time step."""
     valid = np.zeros(len(pixels), bool)
     for in_block, window in block_windows(pixels, _BLOCK):
-        ok = view.read(window)[1].all(axis=1).any(axis=0)
+        valid_pixels = view.read(window)[1].all(axis=1).any(axis=0)
         row, col = (pixels[in_block] - (window.row, window.col)).T
-        valid[in_block] = np.asarray(ok)[row, col]
+        valid[in_block] = np.asarray(valid_pixels)[row, col]
     return pixels[valid]

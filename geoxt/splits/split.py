@@ -19,7 +19,7 @@ from geoxt.types import SomePath
 
 _COLORS = {"train": "#2e76b8", "val": "#e69f00", "test": "#c0392b"}
 _MAX_MAPS = 4
-"""Nodes of which HTML shows a map."""
+"""Maximum number of nodes with a map in HTML."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Split:
     test: Region
     """Test region, for the final evaluation."""
     gap: np.timedelta64 | None = None
-    """Least time between time steps of two parts; `None` if the split is not by time."""
+    """Minimum time between time steps of two parts; `None` if the split is not by time."""
 
     @property
     def parts(self) -> dict[str, Region]:
@@ -76,7 +76,7 @@ class Split:
         """Write the split to GeoJSON (`.geojson`, `.json`) or GeoParquet (`.parquet`, `.geoparquet`).
 
         Rectangles are polygon features in WGS 84, so that any GIS can show them; node, part, rows and columns are their
-        properties. Grids, buffers and time steps stand in a header, so that the loaded split equals the saved one.
+        properties. Grids, buffers and time steps are in a header, so that the loaded split equals the saved one.
 
         Raises
         ------

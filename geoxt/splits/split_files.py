@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.crs import transformer
 from geoxt.errors import MissingDependency, OutputError, ReadError, optional_import
+from geoxt.grid import pix2wld
 from geoxt.regions.region import GridRegion, Region
 from geoxt.samplers.sampler_files import grid_from_json, grid_to_json
 from geoxt.storage import atomic_write
@@ -39,7 +40,7 @@ def save_parts(path: SomePath, parts: Mapping[str, Region], gap: np.timedelta64 
     parts
         Regions by name: train, val, test.
     gap
-        Least time between time steps of two parts.
+        Minimum time between time steps of two parts.
 
     Raises
     ------
@@ -172,9 +173,7 @@ def _polygons(grid: GeoBox, table: np.ndarray[Any, Any]) -> list[shapely.Polygon
     row, col, height, width = table.astype("float64").T
     bottom, right = row + height, col + width
     x, y = np.stack((col, col, right, right, col), 1), np.stack((row, bottom, bottom, row, row), 1)
-    a = grid.affine
-    x, y = a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f
-    x, y = transformer(grid.crs, _WGS84).transform(x, y)
+    x, y = transformer(grid.crs, _WGS84).transform(*pix2wld(grid, x, y))
     rings = np.stack((np.round(x, 8), np.round(y, 8)), axis=-1)  # 1e-8 degrees is a millimetre
     return [shapely.Polygon(ring) for ring in rings]
 

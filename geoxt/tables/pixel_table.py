@@ -300,9 +300,8 @@ def _pixels_in(polygon: Any, crs: Any, grid: GeoBox) -> Array:
 
 def _centers(part: _Pixels, crs: Any) -> Array:
     """Return the centers of pixels as points in a CRS."""
-    a = part.layers.grid.affine
     row, col = part.pixels.T + 0.5
-    x, y = a.a * col + a.b * row + a.c, a.d * col + a.e * row + a.f
+    x, y = part.layers.grid.affine @ (col, row)
     target = parse_crs(crs)
     if target != part.layers.grid.crs:
         x, y = transformer(part.layers.grid.crs, target).transform(x, y)

@@ -101,7 +101,7 @@ class Template:
     def glob(self, fields: Mapping[str, Value] | None = None) -> str:
         """Return a `glob` pattern of the paths; fields without a value become `*`.
 
-        It may find further paths: filter them by `match`.
+        It may match other paths too: filter them by `match`.
         """
         parsed = parse(self.pattern)
         texts = {name: glob.escape(parsed.fields[name].write(value)) for name, value in (fields or {}).items()}

@@ -32,7 +32,7 @@ _EO, _CLASSIFICATION = _SCHEMA.format("eo/v1.1.0"), _SCHEMA.format("classificati
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """STAC facts of a spectral band."""
+    """STAC metadata of a spectral band."""
 
     name: str
     """Band name of the producer, such as "SR_B4"."""

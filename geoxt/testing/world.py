@@ -18,7 +18,7 @@ from rasterio.warp import transform_bounds
 from geoxt.testing.cogs import write_bands, write_cog
 from geoxt.testing.land import Land, make_land
 from geoxt.testing.landscape import BANDS, CLASSES
-from geoxt.testing.sensor import ALBERS, OFFSET, SCALE, corners, label, observe, to_map
+from geoxt.testing.sensor import ALBERS, OFFSET, SCALE, corners, label, observe
 from geoxt.testing.stac import Band, Category, make_item, write_catalog, write_items
 
 __all__ = ["World", "make_world"]
@@ -207,8 +207,7 @@ def _scene_item(name: str, files: tuple[Path, ...], grid: GeoBox, scene: _Pass) 
 
 def _outline(grid: GeoBox) -> list[tuple[float, float]]:
     height, width = grid.shape.yx
-    points = [to_map(grid.affine, col * width, row * height) for col, row in corners()]
-    return [(float(x), float(y)) for x, y in points]
+    return [grid.affine @ (col * width, row * height) for col, row in corners()]
 
 
 def _label_item(path: Path) -> pystac.Item:

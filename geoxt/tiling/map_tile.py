@@ -86,7 +86,7 @@ def make_tiles(grids: Mapping[str, GeoBox], tiles: SomeTiles, crs: SomeCRS | Non
             value=tiles,
             argument="tiles",
         )
-    height, width = parse_size(tiles, what="tiles")
+    height, width = parse_size(tiles, argument="tiles")
     return [tile for node, grid in grids.items() for tile in _from_pixels(node, grid, height, width)]
 
 

@@ -24,8 +24,8 @@ from geoxt.tiling.tile_states import write_state
 _JOB: dict[str, TileJob] = {}
 """The job of a worker process."""
 _AHEAD = 2
-"""Submitted map tiles per worker: a worker has the next tile when it finishes one, and no scheduler has thousands."""
-_PATIENCE = 60
+"""Submitted map tiles per worker: no worker waits for its next tile, and the scheduler holds few tasks."""
+_CHECK_INTERVAL = 60
 """Seconds without a finished map tile after which the cluster's workers are counted."""
 
 
@@ -37,7 +37,7 @@ class _Attempt:
     number: int = 1
     """Number of the attempt."""
     alone: bool = False
-    """Whether it runs while no other tile does: one of several tiles killed their process, such as by its memory."""
+    """Whether no other tile runs meanwhile, as one of several tiles killed their process, such as by its memory."""
 
 
 class _Submit(Protocol):
@@ -53,7 +53,7 @@ class _Workers:
     limit: Callable[[], int]
     """Number of tiles to submit at once."""
     restart: Callable[[], None]
-    """Replaces workers of which one was killed."""
+    """Replaces the workers after one was killed."""
     check: Callable[[], None]
     """Warns if there is no worker."""
     close: Callable[[], None]
@@ -96,7 +96,7 @@ def _run(job: TileJob, workers: _Workers, waiting: deque[_Attempt], retries: int
                 break
             attempt = waiting.popleft()
             running[workers.submit(attempt.tile, attempt.number)] = attempt
-        while not (finished := wait(running, _PATIENCE, FIRST_COMPLETED).done):
+        while not (finished := wait(running, _CHECK_INTERVAL, FIRST_COMPLETED).done):
             workers.check()
         broken = any(isinstance(future.exception(), BrokenProcessPool) for future in finished)
         if broken:  # the pool ends all its tiles, whichever of them killed the process

@@ -24,9 +24,9 @@ class MapSources:
     """Scenes and model of a map."""
 
     token: str
-    """Hash of the inputs and of all options that determine the values; the device is none of them."""
+    """Hash of the inputs and of all options that determine the values, so without the device."""
     model: str | None
-    """Fingerprint of the model; `None` of a layer that is not a prediction."""
+    """Fingerprint of the model; `None` for a layer that is not a prediction."""
     card: Card | None
     """Card of a checkpoint's model, or `None`."""
     pixel_bytes: int

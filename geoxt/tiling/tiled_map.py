@@ -126,7 +126,7 @@ def to_tiles(
     ['done', 'done', 'done', 'done']
     """
     with optional_import("geopandas", "vector", "write map tiles"):
-        import geopandas  # noqa: F401 (before a country is planned)
+        import geopandas  # noqa: F401 (raises before any work)
     folder, numbers = Path(folder), parse_part(part)
     if num_workers < 0 or retries < 0:
         name, value = ("num_workers", num_workers) if num_workers < 0 else ("retries", retries)
@@ -223,7 +223,7 @@ def _as_output_error(folder: Path) -> Iterator[None]:
 
 
 def _of_part(table: GeoDataFrame, part: tuple[int, int]) -> list[int]:
-    """Return the rows of a part, dealt out one by one, so that parts have equal numbers of tiles with pixels."""
+    """Return the rows of a part: every n-th tile with pixels, so that parts have equal numbers of these."""
     has_pixels = [i for i, size in enumerate(table["height"]) if size]
     return has_pixels[part[0] - 1 :: part[1]]
 

@@ -32,8 +32,8 @@ Save = Callable[[Array, int], int]
 def on_interrupt(stop: Callable[[], None]) -> None:
     """Register a function that is called if writing ends early, by an error or by Ctrl-C.
 
-    A lazy layer may compute its blocks in threads that dask knows nothing of, and that would go on to the end of the
-    block; a writer gets only the layer, so that it cannot be told by an argument.
+    A lazy layer may compute its blocks in threads outside dask, which would continue to the end of the block. A writer
+    has only the layer, so that no argument can name the function.
     """
     _INTERRUPTS.append(stop)
 

@@ -30,7 +30,7 @@ def require_complete(path: SomePath) -> None:
     Raises
     ------
     OSError
-        With the code ENOSPC: a full disk is what truncates a file whose writing reported no error.
+        With the code ENOSPC: a file that is truncated without an error while writing is due to a full disk.
     """
     path = Path(path)
     size = path.stat().st_size

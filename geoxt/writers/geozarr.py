@@ -118,6 +118,3 @@ def _transform(factor: int, dims: Sequence[str]) -> dict[str, list[float]]:
 
 def _position(grid: GeoBox) -> dict[str, Any]:
     return {"spatial:shape": list(grid.shape), "spatial:transform": list(grid.affine[:6])}
-
-
-__all__ = ["Level", "levels_of", "multiscales_attrs", "position_attrs"]

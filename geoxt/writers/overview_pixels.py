@@ -15,7 +15,7 @@ def reduce_average(values: Array, factor: int, nodata: float | None) -> Array:
     Parameters
     ----------
     values
-        (…, y, x); blocks at the end of y and x may be cut.
+        (…, y, x); the last blocks along y and x may have fewer rows and columns.
     factor
         Rows and columns of a block.
     nodata
@@ -109,6 +109,3 @@ def _next(nodata: float, dtype: np.dtype[Any]) -> Any:
     number = np.asarray(nodata, dtype)
     following = np.nextafter(number, np.asarray(np.inf, dtype))
     return following if np.isfinite(following) else np.nextafter(number, np.asarray(0, dtype))
-
-
-__all__ = ["reduce_average", "reduce_mode"]

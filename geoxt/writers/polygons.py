@@ -180,7 +180,7 @@ def _blocks(window: Window) -> list[Window]:
 
 
 def _size(grid: GeoBox, min_area: float | None) -> int:
-    """Return the least number of pixels of a polygon; 0 for any."""
+    """Return the minimum number of pixels of a polygon; 0 for any."""
     return 0 if not min_area else int(np.ceil(min_area * HECTARE / pixel_area(grid) - 1e-9))
 
 

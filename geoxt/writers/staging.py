@@ -126,7 +126,7 @@ def _lock(path: Path) -> Iterator[None]:
 @contextmanager
 def _staging_folder(layer: xr.DataArray, path: Path, kind: str, *, resume: bool) -> Iterator[Path]:
     """Create the folder of `staging`, and remove it at the end."""
-    # In a folder of its own: the folder of the output may have so many files that no write should list them.
+    # In a separate folder: listing the folder of the output is slow if it has many files.
     parent = path.with_name(f".{path.name}{SUFFIX}")
     folder = parent / tokenize(kind, layer)[:16]
     if not resume:

@@ -98,7 +98,8 @@ def to_zarr(
         problem = f"Cannot write shards of {shards} pixels."
         raise InputError(problem, remedy="Pass a positive number as {shards}.", value=shards, argument="shards")
     layer = resolve_attrs(layer)
-    _require_zarr()
+    with optional_import("zarr", "zarr", "write a Zarr store"):
+        import zarr  # noqa: F401
     require_folder(path)
     _require_store(path)
     layer = _rechunk_evenly(layer, shards)
@@ -216,7 +217,7 @@ def _sides(dim: Hashable, sizes: tuple[int, ...], shards: int | None) -> tuple[i
 
 
 def _chunk(shard: int) -> int:
-    """Return a divisor of the side of a shard: the largest up to 512, or else a larger one, of at least 128."""
+    """Return the side of a chunk: the largest divisor of the shard's up to 512, or the next if that is below 128."""
     side = _divisor(shard, _CHUNK)
     return side if side >= min(_MIN_CHUNK, shard) else next(n for n in range(_MIN_CHUNK, shard + 1) if shard % n == 0)
 
@@ -228,11 +229,6 @@ def _divisor(number: int, limit: int) -> int:
 
 def _name(layer: xr.DataArray) -> str:
     return _NAME if layer.name is None else str(layer.name)
-
-
-def _require_zarr() -> None:
-    with optional_import("zarr", "zarr", "write a Zarr store"):
-        import zarr  # noqa: F401
 
 
 def _require_store(path: Path) -> None:

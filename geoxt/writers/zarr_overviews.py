@@ -135,6 +135,3 @@ def _reduce(source: Any, level: Level, bounds: Sequence[slice], overviews: Overv
         pixels = np.moveaxis(np.asarray(source[tuple(read)]), (y, x), (-2, -1))
         out[tuple(target)] = np.moveaxis(reduce(pixels, factor, overviews.nodata), (-2, -1), (y, x))
     return out
-
-
-__all__ = ["Overviews", "create_overviews", "write_overviews"]

@@ -12,7 +12,7 @@ from geoxt.grid import coordinates, full_window, grid_of, pixel_offset
 from geoxt.pixels import reader
 from geoxt.source import Mosaic, unstack_bands, view_of
 from geoxt.testing import distinct, make_grid, write_cog
-from geoxt.trees import grids_of, layers_of, nodes_of, tree_of
+from geoxt.trees import grids_of, layers_of, nodes_of
 
 WEST = {"crs": "EPSG:32615", "left": 748_000.0, "top": 4_567_000.0}
 EAST = {"crs": "EPSG:32616", "left": 246_800.0, "top": 4_567_000.0}
@@ -135,7 +135,7 @@ def test_coinciding_nodes_of_two_trees_are_copied(tree, labels):
     for node, child in nodes_of(pair).items():
         assert np.array_equal(child["mask"], drawn[node].labels)
     other = labels.to_dataset(name="labels")
-    pair = intersection(image=tree, mask=tree_of({"epsg_5070": other}))
+    pair = intersection(image=tree, mask=xr.DataTree.from_dict({"epsg_5070": other}))
     for child in nodes_of(pair).values():
         assert np.array_equal(child["mask"], align(labels, grid_of(child)))
 

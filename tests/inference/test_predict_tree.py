@@ -12,7 +12,7 @@ from geoxt.grid import coordinates, grid_of
 from geoxt.inference import predict
 from geoxt.source import unstack_bands
 from geoxt.testing import make_grid
-from geoxt.trees import nodes_of, tree_of
+from geoxt.trees import nodes_of
 
 GRIDS = {
     "west": make_grid((50, 60), crs="EPSG:32615", left=748_000, top=4_567_000),
@@ -33,7 +33,7 @@ def tree():
         image = xr.DataArray(values, dims=("band", "y", "x"), coords=coordinates(grid)).chunk(y=32, x=32)
         mask = xr.DataArray(np.ones(grid.shape, "uint8"), dims=("y", "x"), attrs={"flag_values": [1]})
         nodes[node] = xr.Dataset({"image": image, "mask": mask})
-    return tree_of(nodes)
+    return xr.DataTree.from_dict(nodes)
 
 
 def test_map_of_a_tree_equals_maps_of_its_nodes(tree):

@@ -116,7 +116,7 @@ def test_bands_of_several_resolutions_need_resolution(write, tmp_path):
 
 def _one_scene(paths, **options):
     """Open bands of several grids as one scene, as of a STAC item."""
-    from geoxt.layers.assemble import LayerMetadata, Placement
+    from geoxt.layers.assemble import LayerMetadata, LayerOptions
     from geoxt.layers.native import assemble_native
     from geoxt.source import Asset, Scene
 
@@ -128,7 +128,9 @@ def _one_scene(paths, **options):
         assets.append(Asset(href=path, band=1, grid=make_grid((side, side), resolution=size), dtype="uint16"))
     options.pop("crs")
     return assemble_native(
-        [Scene(id="S2A", assets=tuple(assets))], LayerMetadata(bands=("B02", "B05")), Placement(name="two", **options)
+        [Scene(id="S2A", assets=tuple(assets))],
+        LayerMetadata(bands=("B02", "B05")),
+        LayerOptions(name="two", **options),
     )
 
 

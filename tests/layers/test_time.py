@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from geoxt.errors import InputError
-from geoxt.layers.time import ordered, steps_of, to_datetime64
+from geoxt.layers.time import sort_steps, steps_of, to_datetime64
 from geoxt.source import Asset, Scene
 from geoxt.testing import make_grid
 
@@ -58,14 +58,14 @@ def test_solar_day_follows_the_longitude():
 
 def test_composite_orders_scenes():
     steps = ((1, 3, 2), (0,))
-    assert ordered(SCENES, steps, "latest") == (((2, 1, 3), (0,)), "first")
-    assert ordered(SCENES, steps, "least cloudy") == (((2, 1, 3), (0,)), "first")
-    assert ordered(SCENES, steps, "median") == (steps, "median")
+    assert sort_steps(SCENES, steps, "latest") == (((2, 1, 3), (0,)), "first")
+    assert sort_steps(SCENES, steps, "least cloudy") == (((2, 1, 3), (0,)), "first")
+    assert sort_steps(SCENES, steps, "median") == (steps, "median")
 
 
 def test_latest_compares_interval_ends():
     long = [scene("a", "2020-01-01", end="2020-12-31"), scene("b", "2020-06-01")]
-    assert ordered(long, ((0, 1),), "latest")[0] == ((0, 1),)
+    assert sort_steps(long, ((0, 1),), "latest")[0] == ((0, 1),)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,12 @@ def test_latest_compares_interval_ends():
     [
         (lambda: steps_of([scene("x", None)], "day"), "group scenes by day: scene 'x' has no date. Pass groupby"),
         (lambda: steps_of(SCENES, "fortnight"), "Cannot group scenes by 'fortnight': .*frequency such as 'MS'"),
-        (lambda: ordered([scene("x", None)], ((0,),), "latest"), "scene 'x' has no date"),
-        (lambda: ordered([scene("x", "2020-01-01")], ((0,),), "least cloudy"), "'x' does not state its cloud cover"),
-        (lambda: ordered(SCENES, ((0,),), "best"), "Cannot compose scenes by 'best'. Pass composite=, one of 'first'"),
+        (lambda: sort_steps([scene("x", None)], ((0,),), "latest"), "scene 'x' has no date"),
+        (lambda: sort_steps([scene("x", "2020-01-01")], ((0,),), "least cloudy"), "'x' does not state its cloud cover"),
+        (
+            lambda: sort_steps(SCENES, ((0,),), "best"),
+            "Cannot compose scenes by 'best'. Pass composite=, one of 'first'",
+        ),
     ],
 )
 def test_impossible_groups_and_orders_raise(call, message):

@@ -28,7 +28,6 @@ from geoxt.samplers import (
     time_steps,
 )
 from geoxt.testing import make_grid
-from geoxt.trees import tree_of
 from geoxt.windows import Window
 
 GRIDS = {
@@ -60,7 +59,7 @@ def make_child(node, grid, *, timed=False):
 
 @cache
 def make_tree(*, timed=False, nodes=("west", "east", "fine", "tiny")):
-    return tree_of({node: make_child(node, GRIDS[node], timed=timed) for node in nodes})
+    return xr.DataTree.from_dict({node: make_child(node, GRIDS[node], timed=timed) for node in nodes})
 
 
 def lonlat(node, rowcol):
@@ -145,7 +144,7 @@ def test_weights_of_a_tree_count_by_pixel_area():
     layers = {
         n: xr.DataArray(np.full(g.shape, weight[n]), dims=("y", "x"), coords=coordinates(g)) for n, g in GRIDS.items()
     }
-    weights = tree_of({n: layer.to_dataset(name="w") for n, layer in layers.items()})
+    weights = xr.DataTree.from_dict({n: layer.to_dataset(name="w") for n, layer in layers.items()})
     drawn = RandomSampler(make_tree(), size=8, length=400, weights=weights)
     assert list(drawn.grids) == ["west", "fine"]
     assert np.bincount(drawn.node_index) / 400 == pytest.approx([1 / 3, 2 / 3], abs=5e-3)
@@ -195,7 +194,9 @@ def test_points_belong_to_the_first_node_with_a_window():
         middle = lonlat(w.node, (w.row + 4, w.col + 4))
         assert np.hypot(*(np.array(middle) - POINTS[index])) < 3e-4
     for nodes in (("fine", "over"), ("over", "fine")):
-        tree = tree_of({node: make_child("fine", GRIDS["fine"] if node == "fine" else OVER) for node in nodes})
+        tree = xr.DataTree.from_dict(
+            {node: make_child("fine", GRIDS["fine"] if node == "fine" else OVER) for node in nodes}
+        )
         overlapping = PointSampler(tree, points=(POINTS[2:3], "EPSG:4326"), size=9)
         assert [w.node for w in overlapping] == [nodes[0]]
     weighed = PointSampler(make_tree(), points=(POINTS, "EPSG:4326"), size=9, length=50, weights=[0, 1, 0, 0])

@@ -16,7 +16,6 @@ from geoxt.grid import coordinates, full_window
 from geoxt.samplers import GridRegion, GridSampler, RandomSampler, Region
 from geoxt.splits import Split, by_block, by_column, by_region, by_time, check, folds
 from geoxt.testing import make_grid
-from geoxt.trees import tree_of
 
 GRIDS = {
     "west": make_grid((70, 80), crs="EPSG:32615", left=748_000, top=4_567_000),
@@ -38,7 +37,7 @@ def make_tree(nodes=tuple(GRIDS), *, timed=False):
             child["image"] = ("time", "y", "x"), np.zeros((4, *grid.shape), "uint8")
             child["time"] = xr.date_range(f"2021-01-{1 + 10 * n:02d}", periods=4, freq="30D")
         datasets[node] = child
-    return tree_of(datasets)
+    return xr.DataTree.from_dict(datasets)
 
 
 def pixel_polygons(region, grow=0):

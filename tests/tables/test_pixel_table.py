@@ -17,7 +17,6 @@ from geoxt.layers import open_cogs
 from geoxt.source import Mosaic
 from geoxt.tables import extract, layer_values
 from geoxt.testing import distinct, make_grid, write_cog
-from geoxt.trees import tree_of
 
 GRID = make_grid((40, 50), left=600_000, top=5_000_000, resolution=10)
 
@@ -162,7 +161,7 @@ def test_points_of_a_tree_take_the_node_that_is_valid():
     west[:, :, 30:] = 0
     grid = make_grid((40, 50), left=600_200, top=5_000_000, resolution=10)
     east = make_layer(np.full((1, 40, 50), 9, "uint8"), grid=grid, nodata=0, band=["red"])
-    tree = tree_of({"west": west.to_dataset(), "east": east.to_dataset()})
+    tree = xr.DataTree.from_dict({"west": west.to_dataset(), "east": east.to_dataset()})
     points = points_at([0, 0, 0, 0], [5, 25, 35, 99])  # west, both, both but west is nodata, outside
     with pytest.warns(NodataWarning, match="1 of 4 points lie outside"):
         table = tree.geoml.extract(points)
@@ -173,7 +172,7 @@ def test_points_of_a_tree_take_the_node_that_is_valid():
     assert table["node"].tolist() == ["west", "west", "east"]
     east = east.assign_coords(band=["nir"])
     with pytest.raises(InputError, match="the bands of node 'west' are red, those of node 'east' are nir"):
-        extract(tree_of({"west": west.to_dataset(), "east": east.to_dataset()}), points)
+        extract(xr.DataTree.from_dict({"west": west.to_dataset(), "east": east.to_dataset()}), points)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_workers_pass_a_job_on_without_loading_it():
 
 
 def test_a_cluster_without_workers_is_warned_of(tmp_path, monkeypatch):
-    monkeypatch.setattr(tile_executors, "_PATIENCE", 0)
+    monkeypatch.setattr(tile_executors, "_CHECK_INTERVAL", 0)
     future, state = Future(), {"tile": "r0c0", "state": "done"}
 
     def nthreads():

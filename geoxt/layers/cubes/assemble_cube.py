@@ -10,21 +10,22 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import GridError, InputError, OverlapError
-from geoxt.layers.assemble import Placement, assemble, choose_grid
+from geoxt.errors import GeoxtError, InputError, OverlapError
+from geoxt.layers.assemble import LayerOptions, choose_grid
+from geoxt.layers.cubes.grids import curvilinear_error
 from geoxt.layers.cubes.planes import Band
 from geoxt.layers.cubes.scenes import AssetArray, choose_bands, metadata_of, scenes_of
 from geoxt.layers.cubes.variable import Variable
 from geoxt.layers.exclude import SomeFlags
-from geoxt.layers.native import assemble_native, is_native
+from geoxt.layers.native import assemble_layer
 from geoxt.layers.products import Product
 from geoxt.source import Scene
 from geoxt.source.layer import CHUNK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Options of the caller for bands."""
+class BandOptions:
+    """Bands of a cube to open, and the meaning of their pixels."""
 
     bands: Sequence[str] | None
     """Names of bands, in order; `None` for all."""
@@ -43,7 +44,7 @@ class Request:
 
 
 def assemble_cube(
-    bands: Sequence[Band], locate: Callable[[Variable], AssetArray], request: Request, placement: Placement
+    bands: Sequence[Band], locate: Callable[[Variable], AssetArray], selection: BandOptions, options: LayerOptions
 ) -> xr.DataArray | xr.DataTree:
     """Return the lazy layer of bands.
 
@@ -52,66 +53,52 @@ def assemble_cube(
     bands
         All bands of the cube.
     locate
-        Returns the address, the grid and the array of a variable.
-    request, placement
-        Options of the caller.
+        Function from a variable to its address, grid and array.
+    selection, options
+        Arguments of the opener.
 
     Raises
     ------
     InputError, CRSError, GridError, OverlapError
         See `open_zarr`.
     """
-    selected, product_bands = choose_bands(bands, request.bands, request.product)
-    metadata = metadata_of(selected, request.product, product_bands, categorical=request.categorical)
-    variables = {id(band.variable): band.variable for band in (*selected, *request.quality)}
+    selected, product_bands = choose_bands(bands, selection.bands, selection.product)
+    metadata = metadata_of(selected, selection.product, product_bands, categorical=selection.categorical)
+    variables = {id(band.variable): band.variable for band in (*selected, *selection.quality)}
     located = {key: locate(variable) for key, variable in variables.items()}
     scenes = scenes_of(
-        selected, request.product, product_bands, locate=lambda band: located[id(band.variable)], name=request.label,
-        nodata=placement.nodata, quality=request.quality, exclude=request.exclude, baseline=request.baseline,
-        rescale=placement.rescale,
+        selected, selection.product, product_bands, locate=lambda band: located[id(band.variable)],
+        name=selection.label, nodata=options.nodata, quality=selection.quality, exclude=selection.exclude,
+        baseline=selection.baseline, rescale=options.rescale,
     )  # fmt: skip
-    area = placement.area
+    area = options.area
     if area is not None and not area.overlaps(scenes[0].grid):
-        problem = f"Cannot cut the layer to {area.label}: {request.label} does not overlap it."
+        problem = f"Cannot cut the layer to {area.label}: {selection.label} does not overlap it."
         raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
-    if placement.groupby is None and scenes[0].start is None:
-        placement = replace(placement, groupby="mosaic")
-    if placement.grid is None and placement.crs is None and area is None:
-        placement = replace(placement, grid=_turned_grid(scenes, placement.resolution))
-    placement = replace(placement, chunks=placement.chunks or _chunks(selected))
-    return (
-        assemble_native(scenes, metadata, placement)
-        if is_native(placement.crs)
-        else assemble(scenes, metadata, placement)
-    )
+    if options.groupby is None and scenes[0].start is None:
+        options = replace(options, groupby="mosaic")
+    if options.grid is None and options.crs is None and area is None:
+        options = replace(options, grid=_wrapped_grid(scenes, options.resolution))
+    options = replace(options, chunks=options.chunks or _chunks(selected))
+    return assemble_layer(scenes, metadata, options)
 
 
-def require_spatial(variables: Sequence[Variable], where: str) -> None:
-    """Raise as no variable has the dimensions y and x; the message lists the dimensions of each.
-
-    Raises
-    ------
-    GridError
-        If the grid is curvilinear.
-    InputError
-        Otherwise.
-    """
+def not_spatial_error(variables: Sequence[Variable], where: str) -> GeoxtError:
+    """Return the error of a cube without a variable along y and x: a GridError if its grid is curvilinear."""
     for variable in variables:
         names = str(variable.attrs.get("coordinates", "")).split()
         curvilinear = [v.name for v in variables if v.name in names or v.attrs.get("standard_name") in _GEOGRAPHIC]
         if curvilinear and variable.name not in curvilinear:
-            problem = f"Cannot open {variable.path!r} of {where}: its grid is given by {' and '.join(curvilinear)}."
-            remedy = "Resample it to a regular grid first, such as by pyresample or xESMF."
-            raise GridError(problem, remedy=remedy)
+            return curvilinear_error(f"{variable.path!r} of {where}", curvilinear)
     shown = ", ".join(f"{v.path} {v.dims}" for v in variables[:5]) or "none with two named dimensions"
     problem = f"Cannot open {where}: no array has the dimensions y and x; its arrays are {shown}."
-    raise InputError(problem, remedy="Pass another {group}. Or rename the dimensions.", argument="group")
+    return InputError(problem, remedy="Pass another {group}. Or rename the dimensions.", argument="group")
 
 
 _GEOGRAPHIC = {"latitude", "longitude"}
 
 
-def _turned_grid(scenes: Sequence[Scene], resolution: float | tuple[float, float] | None) -> GeoBox | None:
+def _wrapped_grid(scenes: Sequence[Scene], resolution: float | tuple[float, float] | None) -> GeoBox | None:
     """Return the grid of scenes with longitudes of 0 to 360 as one of -180 to 180; `None` for any other grid."""
     grid = scenes[0].grid
     if grid.crs is None or not grid.crs.geographic or max(grid.boundingbox.left, grid.boundingbox.right) <= 180:
@@ -139,6 +126,3 @@ def _chunks(bands: Sequence[Band]) -> dict[str, int]:
         size = variable.chunks[axis]
         sizes[dim] = size * max(CHUNK // size, 1) if size <= 4 * CHUNK else CHUNK
     return sizes
-
-
-__all__ = ["Request", "assemble_cube", "require_spatial"]

@@ -27,16 +27,16 @@ def crs_of(variable: Variable, source_crs: SomeCRS | None = None) -> CRS:
     Raises
     ------
     CRSError
-        If there is none and `source_crs` is None, or two of them differ.
+        If two stated CRSs differ, or none is stated and `source_crs` is None.
     """
-    stated = list(_stated_crs(variable))
-    for source, crs in stated[1:]:
-        if crs != stated[0][1] and not crs.proj.equals(stated[0][1].proj, ignore_axis_order=True):
-            first, first_crs = stated[0]
+    candidates = list(_crs_candidates(variable))
+    for source, crs in candidates[1:]:
+        if crs != candidates[0][1] and not crs.proj.equals(candidates[0][1].proj, ignore_axis_order=True):
+            first, first_crs = candidates[0]
             problem = f"Cannot georeference {variable.path!r}: {first} states {crs_name(first_crs)}, {source} "
             raise CRSError(f"{problem}{crs_name(crs)}.", remedy="Correct the store's metadata.")
-    if stated:
-        return stated[0][1]
+    if candidates:
+        return candidates[0][1]
     if source_crs is not None:
         return parse_crs(source_crs)
     if _in_degrees(variable):
@@ -45,7 +45,7 @@ def crs_of(variable: Variable, source_crs: SomeCRS | None = None) -> CRS:
     raise CRSError(problem, remedy="Pass {source_crs:'EPSG:…'} if you know it.", argument="source_crs")
 
 
-def _stated_crs(variable: Variable) -> Iterator[tuple[str, CRS]]:
+def _crs_candidates(variable: Variable) -> Iterator[tuple[str, CRS]]:
     """Yield the CRS of the grid mapping and of attributes of the nearest scope that has one."""
     mapping = _grid_mapping(variable)
     if mapping is not None:
@@ -66,9 +66,9 @@ def _stated_crs(variable: Variable) -> Iterator[tuple[str, CRS]]:
 
 def _grid_mapping(variable: Variable) -> tuple[str, Mapping[Any, Any]] | None:
     """Return the name and attributes of the variable that holds the CRS."""
-    stated = str(variable.attrs.get("grid_mapping") or "")
+    text = str(variable.attrs.get("grid_mapping") or "")
     # The extended form of CF is "crs: x y".
-    names = [name.rstrip(":") for name in stated.split() if ":" in name] or stated.split()[:1]
+    names = [name.rstrip(":") for name in text.split() if ":" in name] or text.split()[:1]
     for name in (*names, "spatial_ref", "crs"):
         if name in variable.coords.variables and variable.coords[name].ndim == 0:
             return name, variable.coords[name].attrs
@@ -119,6 +119,3 @@ def _in_degrees(variable: Variable) -> bool:
         if not (_DEGREES.match(units) or (attrs.get("standard_name") == name and units in {"degrees", "degree"})):
             return False
     return True
-
-
-__all__ = ["crs_of"]

@@ -15,7 +15,7 @@ from geoxt.layers.cubes.variable import Variable
 from geoxt.types import Array
 
 IRREGULAR = 0.01
-"""Steps by which a coordinate may deviate from even spacing."""
+"""Maximum deviation of coordinates from even spacing, in steps."""
 
 
 def grid_of_variable(variable: Variable, crs: CRS) -> GeoBox:
@@ -27,55 +27,50 @@ def grid_of_variable(variable: Variable, crs: CRS) -> GeoBox:
         If its coordinates are irregular, missing or two-dimensional, or contradict its transform.
     """
     affine = affine_of(variable)
-    return GeoBox(_shape(variable), affine, crs)
+    return GeoBox(variable.grid_shape, affine, crs)
 
 
 def affine_of(variable: Variable) -> Affine:
     """Return the affine of a variable; see `grid_of_variable`."""
     coordinates = _of_coordinates(variable)
-    if coordinates is not None and _counts_pixels(variable):  # of a rotated grid, as odc-geo writes it
-        transform = _geo_transform(variable)
-        if transform is None:
-            raise _no_grid(variable)
-        return transform @ coordinates
-    stated = _stated_affine(variable)
-    if stated is not None and coordinates is not None:
-        rows, cols = _shape(variable)
+    if coordinates is not None and _has_pixel_numbers(variable):  # of a rotated grid, as odc-geo writes it
+        geo_transform = _geo_transform(variable)
+        if geo_transform is None:
+            raise _missing_grid_error(variable)
+        return geo_transform @ coordinates
+    transform = _affine_of_attrs(variable)
+    if transform is not None and coordinates is not None:
+        rows, cols = variable.grid_shape
         for corner in ((0, 0), (cols, rows)):
-            x, y = ~stated @ (coordinates @ corner)
+            x, y = ~transform @ (coordinates @ corner)
             if max(abs(x - corner[0]), abs(y - corner[1])) > 0.5:
-                problem = f"Cannot place {variable.path!r}: its transform {tuple(stated[:6])} contradicts its "
+                problem = f"Cannot place {variable.path!r}: its transform {tuple(transform[:6])} contradicts its "
                 raise GridError(f"{problem}coordinates, {tuple(coordinates[:6])}.", remedy="Correct one of them.")
         return coordinates
-    affine = stated or coordinates
+    affine = transform or coordinates
     if affine is None:
-        raise _no_grid(variable)
+        raise _missing_grid_error(variable)
     return affine
 
 
-def _shape(variable: Variable) -> tuple[int, int]:
-    y, x = variable.axis("y"), variable.axis("x")
-    assert y is not None
-    assert x is not None
-    return variable.shape[y], variable.shape[x]
+def curvilinear_error(name: str, coordinates: Sequence[str]) -> GridError:
+    """Return the error of a variable on a grid of two-dimensional coordinates."""
+    problem = f"Cannot open {name}: its grid is not regular, but given by {' and '.join(coordinates)}."
+    return GridError(problem, remedy="Resample it to a regular grid first, such as by pyresample or xESMF.")
 
 
-def _no_grid(variable: Variable) -> GridError:
+def _missing_grid_error(variable: Variable) -> GridError:
     curvilinear = str(variable.attrs.get("coordinates", "")).split()
     if curvilinear:
-        problem = f"Cannot open {variable.path!r}: its grid is not regular, but given by {' and '.join(curvilinear)}."
-        remedy = "Resample it to a regular grid first, such as by pyresample or xESMF."
-        return GridError(problem, remedy=remedy)
+        return curvilinear_error(repr(variable.path), curvilinear)
     problem = f"Cannot open {variable.path!r}: it has neither coordinates along y and x nor a transform."
     return GridError(problem, remedy="Assign regular coordinates.")
 
 
 def _of_coordinates(variable: Variable) -> Affine | None:
-    """Return the affine of one-dimensional coordinates of pixel centers; `None` without them."""
+    """Return the affine transform of 1D coordinates of pixel centers; `None` without such coordinates."""
     ends = []
-    for direction in ("x", "y"):
-        axis = variable.axis(direction)
-        assert axis is not None
+    for axis in reversed(variable.axes):
         dim = variable.dims[axis]
         if dim not in variable.coords.variables or variable.coords[dim].dtype.kind not in "iuf":
             return None
@@ -116,7 +111,7 @@ def _round_step(step: float, values: Array) -> float:
     return short if np.abs(values - even).max() <= 1e-6 * abs(step) else step
 
 
-def _stated_affine(variable: Variable) -> Affine | None:
+def _affine_of_attrs(variable: Variable) -> Affine | None:
     """Return the transform in attributes: of the variable, its grid mapping or its group."""
     transforms = [
         (_numbers(attrs.get(key)), attrs)
@@ -135,9 +130,9 @@ def _stated_affine(variable: Variable) -> Affine | None:
     return _geo_transform(variable)
 
 
-def _counts_pixels(variable: Variable) -> bool:
+def _has_pixel_numbers(variable: Variable) -> bool:
     """Return whether coordinates along y and x are pixel numbers."""
-    dims = [variable.dims[axis] for d in "yx" if (axis := variable.axis(d)) is not None]
+    dims = [variable.dims[axis] for axis in variable.axes]
     return all(dim in variable.coords.variables and variable.coords[dim].attrs.get("units") == "pixel" for dim in dims)
 
 
@@ -158,6 +153,3 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
         return None
     parts: Sequence[Any] = value.split() if isinstance(value, str) else list(value)
     return tuple(float(part) for part in parts[:6]) if len(parts) in {6, 9} else None
-
-
-__all__ = ["affine_of", "grid_of_variable"]

@@ -11,12 +11,11 @@ import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError, ReadError
-from geoxt.grid import grid_of
+from geoxt.errors import ReadError
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
-from geoxt.layers.assemble import Placement
-from geoxt.layers.cubes.assemble_cube import Request, assemble_cube, require_spatial
+from geoxt.layers.assemble import LayerOptions, requested_grid
+from geoxt.layers.cubes.assemble_cube import BandOptions, assemble_cube, not_spatial_error
 from geoxt.layers.cubes.grid_mapping import crs_of
 from geoxt.layers.cubes.grids import grid_of_variable
 from geoxt.layers.cubes.planes import Select, bands_of
@@ -117,10 +116,8 @@ def open_xarray(
     ['t_500', 't_850']
     """
     area = area_of(bbox, intersects)
-    product = products.get(product) if isinstance(product, str) else product
+    product = products.resolve(product)
     check_baseline([product], baseline)
-    if like is not None and grid is not None:
-        raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
     names = [bands] if isinstance(bands, str) else bands
     file = None if isinstance(data, (xr.Dataset, xr.DataArray)) else os.fspath(data)
     ds = _dataset(data) if isinstance(data, (xr.Dataset, xr.DataArray)) else _open(os.fspath(data), engine, open_kwargs)
@@ -128,16 +125,16 @@ def open_xarray(
     variables = _variables(ds)
     spatial = [v for v in variables if v.name not in ds.coords and v.spatial and v.dtype.kind in "biuf"]
     if not spatial:
-        require_spatial(variables, label)
+        raise not_spatial_error(variables, label)
     selected = [v for v in spatial if names is not None and v.name in names] or spatial
-    every = [band for variable in selected for band in bands_of(variable, select or {})]
-    request = Request(bands=names, product=product, categorical=categorical, label=label, baseline=baseline)
-    placement = Placement(
-        crs=crs, resolution=resolution, grid=grid_of(like) if like is not None else grid, area=area, groupby=groupby,
+    all_bands = [band for variable in selected for band in bands_of(variable, select or {})]
+    selection = BandOptions(bands=names, product=product, categorical=categorical, label=label, baseline=baseline)
+    options = LayerOptions(
+        crs=crs, resolution=resolution, grid=requested_grid(grid, like), area=area, groupby=groupby,
         composite=composite, rescale=rescale, nodata=nodata, resampling=resampling, chunks=chunks, errors=errors,
         name=name or (product.name if product else None),
     )  # fmt: skip
-    return assemble_cube(every, lambda v: _locate(v, label, file, source_crs), request, placement)
+    return assemble_cube(all_bands, lambda v: _locate(v, label, file, source_crs), selection, options)
 
 
 def _dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
@@ -147,7 +144,7 @@ def _dataset(data: xr.Dataset | xr.DataArray) -> xr.Dataset:
 
 
 def _open(path: str, engine: str | None, open_kwargs: Mapping[str, Any] | None) -> xr.Dataset:
-    """Open a file by xarray, with values as stored."""
+    """Open a file with xarray, without decoding values."""
     if not os.path.exists(path):  # noqa: PTH110
         raise ReadError(f"Cannot open {path!r}: there is no such file.", remedy="Check the path.")
     engine = engine or _ENGINES.get(os.path.splitext(path)[1].lower())  # noqa: PTH122
@@ -156,8 +153,12 @@ def _open(path: str, engine: str | None, open_kwargs: Mapping[str, Any] | None) 
         return xr.open_dataset(path, engine=engine, **options)
     except Exception as error:  # engines raise many classes
         text = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        absent = "engine" in text or isinstance(error, ImportError)
-        remedy = f"Install the package of its format ({_PACKAGES})." if absent else "Pass {open_kwargs} that select it."
+        lacks_engine = "engine" in text or isinstance(error, ImportError)
+        remedy = (
+            f"Install the package of its format ({_PACKAGES})."
+            if lacks_engine
+            else "Pass {open_kwargs} that select it."
+        )
         raise ReadError(f"Cannot open {path!r} by xarray: {text}.", remedy=remedy) from error
 
 
@@ -169,11 +170,13 @@ def _variables(ds: xr.Dataset) -> list[Variable]:
     for key, variable in ds.variables.items():
         if variable.ndim < 2:
             continue
-        moved = {k: variable.encoding[k] for k in ("grid_mapping", "coordinates") if k in variable.encoding}
-        attrs = {**moved, **variable.attrs}
+        encoded = {k: variable.encoding[k] for k in ("grid_mapping", "coordinates") if k in variable.encoding}
+        attrs = {**encoded, **variable.attrs}
         if "coordinates" not in attrs and key in ds.data_vars:
-            twofold = [str(n) for n, c in ds.coords.items() if c.ndim == 2 and set(c.dims) <= set(variable.dims)]
-            attrs |= {"coordinates": " ".join(twofold)} if twofold else {}
+            two_dimensional = [
+                str(n) for n, c in ds.coords.items() if c.ndim == 2 and set(c.dims) <= set(variable.dims)
+            ]
+            attrs |= {"coordinates": " ".join(two_dimensional)} if two_dimensional else {}
         result.append(
             Variable(
                 name=str(key), group="", dims=tuple(map(str, variable.dims)), shape=tuple(variable.shape),
@@ -185,30 +188,26 @@ def _variables(ds: xr.Dataset) -> list[Variable]:
 
 
 def _stored_chunks(variable: xr.Variable) -> tuple[int, ...] | None:
-    stored = variable.encoding.get("chunksizes")
-    return tuple(map(int, stored)) if stored is not None and len(stored) == variable.ndim else None
+    sizes = variable.encoding.get("chunksizes")
+    return tuple(map(int, sizes)) if sizes is not None and len(sizes) == variable.ndim else None
 
 
 def _locate(variable: Variable, label: str, file: str | None, source_crs: SomeCRS | None) -> AssetArray:
     """Return the address, the grid and the array of a variable."""
     grid = grid_of_variable(variable, crs_of(variable, source_crs))
-    y, x = variable.axis("y"), variable.axis("x")
-    assert y is not None
-    assert x is not None
     name = f"{file or label}/{variable.name}"
-    chunks = variable.chunks or tuple(SIDE if axis in {y, x} else 1 for axis in range(len(variable.dims)))
+    chunks = variable.chunks or tuple(SIDE if axis in variable.axes else 1 for axis in range(len(variable.dims)))
     chunks = tuple(min(n, size) for n, size in zip(chunks, variable.shape, strict=True))
     version = file_token(file) if file is not None else _token(variable.array)
-    array = XarrayPlanes(name=name, variable=variable.array, axes=(y, x), chunks=chunks, file=file, version=version)
+    array = XarrayPlanes(
+        name=name, variable=variable.array, axes=variable.axes, chunks=chunks, file=file, version=version
+    )
     return name, grid, array
 
 
 def _token(variable: xr.Variable) -> str:
-    """Return a token of a variable's values; of a lazy one its file and position in it, without reading values."""
+    """Return a token of a variable's values; for lazy values, of their file and position in it."""
     if variable.chunks is not None or variable._in_memory:  # noqa: SLF001 (xarray has no public name for it)
         return str(dask.base.tokenize(variable.data))
     source = variable.encoding.get("source", "")
     return repr((source, file_token(source) if source else "", variable.dims, variable.shape, repr(variable._data)))  # noqa: SLF001
-
-
-__all__ = ["open_xarray"]

@@ -8,12 +8,10 @@ from typing import Any, Literal, Unpack, overload
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from geoxt.errors import InputError
-from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
-from geoxt.layers.assemble import Placement
-from geoxt.layers.cubes.assemble_cube import Request, assemble_cube
+from geoxt.layers.assemble import LayerOptions, requested_grid
+from geoxt.layers.cubes.assemble_cube import BandOptions, assemble_cube
 from geoxt.layers.cubes.planes import Select, bands_of
 from geoxt.layers.cubes.stac_store import store_of
 from geoxt.layers.cubes.zarr_variables import address_of, locate, open_pyramids, open_quality
@@ -87,9 +85,8 @@ def open_zarr(
         Bands to open, in this order: names of variables, or labels of a `band` dimension; names of the product.
     select
         Labels along other dimensions: `{"level": 850}`. A list of labels becomes bands, such as "t_850" and "t_500".
-    bbox, intersects
-        Area to open: west, south, east and north in degrees (west greater than east across the antimeridian), or a
-        geometry in degrees. The layer is cut to its bounds.
+    bbox, intersects, like, rescale, resampling, name
+        See `open_cogs`.
     crs, resolution, grid
         Grid of the layer: a CRS, a pixel size in CRS units, or a GeoBox; by default that of the variables, from north
         to south, and with longitudes of -180 to 180 if they are 0 to 360. Bands of several pixel sizes require a
@@ -103,9 +100,6 @@ def open_zarr(
         Quality flags of pixels to exclude: "clouds", "shadows", "snow", … or a list of them. The quality band of the
         product is found by name in any group of the store; it has the time steps of the bands, or no time dimension.
         Each pixel of a band is tested by the nearest pixel of the quality band, before the band is resampled.
-    rescale
-        Whether to return physical values (stored * scale_factor + add_offset, else by the product) as float32, NaN if
-        missing.
     baseline
         Processing baseline of all Sentinel-2 scenes of a store that states neither scales nor a baseline
         (`stac_discovery` of EOPF, or the product id as its name), as "05.09", "0509" or "N0509".
@@ -117,8 +111,6 @@ def open_zarr(
     source_crs
         CRS of a store that states none. A CRS is read from the CF grid mapping, `proj:` attributes (GeoZarr) and the
         metadata of EOPF; EPSG:4326 is assumed only if CF attributes state latitudes and longitudes in degrees.
-    like, resampling
-        See `open_cogs`.
     chunks
         Dask chunk sizes: one number for y and x, or by dimension. By default 1024 pixels or the store's chunks, if
         they are larger, and all bands.
@@ -138,8 +130,6 @@ def open_zarr(
         Folder on a local disk for a cache of decoded chunks of a remote store; see `open_cogs`. Each process compares
         the version of a cached chunk or shard with the server's once, by one request. Chunks without a version, and
         those of stores that obstore does not open, are read without the cache, with one warning.
-    name
-        Name of the layer.
 
     Returns
     -------
@@ -169,36 +159,31 @@ def open_zarr(
     >>> image = geoxt.open_zarr("s2.zarr", group="measurements/reflectance", bands=["b04", "b08"])  # doctest: +SKIP
     """
     area = area_of(bbox, intersects)
-    product = products.get(product) if isinstance(product, str) else product
+    product = products.resolve(product)
     check_baseline([product], baseline)
-    if like is not None and grid is not None:
-        raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
-    grid = grid_of(like) if like is not None else grid
+    grid = requested_grid(grid, like)
     names = [bands] if isinstance(bands, str) else bands
-    stated = store_of(store)
-    group = "/".join(part.strip("/") for part in (stated.group, group) if part) or None
-    options = storage_options if storage_options is not None else stated.options
+    location = store_of(store)
+    group = "/".join(part.strip("/") for part in (location.group, group) if part) or None
+    storage_options = storage_options if storage_options is not None else location.options
     credentials = make_credentials(sign, env, cache)
-    address, group = address_of(stated.store, group, options, credentials)
-    source_crs = source_crs if source_crs is not None else stated.crs
-    opened = open_pyramids(address, group, names)
-    every = [band for p in opened for band in bands_of(p.variable, select or {})]
+    address, group = address_of(location.store, group, storage_options, credentials)
+    source_crs = source_crs if source_crs is not None else location.crs
+    image_pyramids = open_pyramids(address, group, names)
+    all_bands = [band for p in image_pyramids for band in bands_of(p.variable, select or {})]
     masks = open_quality(address, product, exclude)
     quality = [band for p in masks for band in bands_of(p.variable, select or {})]
-    pyramids = {id(p.variable): p for p in (*opened, *masks)}
+    pyramids = {id(p.variable): p for p in (*image_pyramids, *masks)}
     forget_store(address)
     version = store_version(address)
     label = name or (product.name if product else address.name.rstrip("/").rpartition("/")[2].removesuffix(".zarr"))
-    request = Request(
+    selection = BandOptions(
         bands=names, product=product, categorical=categorical, label=label, exclude=exclude, quality=quality,
-        baseline=usable_baseline(stated.baseline, baseline),
+        baseline=usable_baseline(location.baseline, baseline),
     )  # fmt: skip
-    placement = Placement(
+    options = LayerOptions(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors,
         name=name or (product.name if product else None), credentials=credentials if address.block_cache else None,
     )  # fmt: skip
-    return assemble_cube(every, lambda v: locate(address, pyramids[id(v)], source_crs, version), request, placement)
-
-
-__all__ = ["open_zarr"]
+    return assemble_cube(all_bands, lambda v: locate(address, pyramids[id(v)], source_crs, version), selection, options)

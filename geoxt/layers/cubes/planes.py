@@ -28,7 +28,7 @@ class Band:
     variable: Variable
     """The variable."""
     planes: tuple[int, ...]
-    """Number of the plane of each time step, the first is 1."""
+    """Plane number of each time step, from 1."""
     times: Array | None
     """datetime64[ns] of the time steps; `None` without a time dimension."""
 
@@ -41,14 +41,14 @@ def bands_of(variable: Variable, select: Select) -> list[Band]:
     variable
         Variable with dimensions y and x.
     select
-        Labels along its other dimensions than time; a list of labels becomes bands.
+        Labels along dimensions other than time; a list of labels becomes bands.
 
     Raises
     ------
     InputError
         If a dimension is neither selected nor time nor bands, or a label is missing.
     """
-    others = [i for i in range(len(variable.dims)) if i not in {variable.axis("y"), variable.axis("x")}]
+    others = [i for i in range(len(variable.dims)) if i not in variable.axes]
     time = next((i for i in others if _is_time(variable, i) and variable.dims[i] not in select), None)
     selected: dict[int, list[tuple[int, str]]] = {}
     for axis in others:
@@ -58,14 +58,20 @@ def bands_of(variable: Variable, select: Select) -> list[Band]:
     several = [axis for axis, labels in selected.items() if len(labels) > 1 or variable.dims[axis] in BAND_DIMS]
     bands = []
     for combination in np.ndindex(*(len(labels) for labels in selected.values())):
-        picked = {axis: labels[i] for (axis, labels), i in zip(selected.items(), combination, strict=True)}
-        suffix = "_".join(picked[axis][1] for axis in several)
-        plain = bool(several) and all(variable.dims[axis] in BAND_DIMS for axis in several)
-        name = suffix if plain and not suffix.isdigit() else f"{variable.name}_{suffix}" if suffix else variable.name
+        label_of = {axis: labels[i] for (axis, labels), i in zip(selected.items(), combination, strict=True)}
+        suffix = "_".join(label_of[axis][1] for axis in several)
+        only_band_dims = bool(several) and all(variable.dims[axis] in BAND_DIMS for axis in several)
+        name = (
+            suffix
+            if only_band_dims and not suffix.isdigit()
+            else f"{variable.name}_{suffix}"
+            if suffix
+            else variable.name
+        )
         steps = range(1 if time is None else variable.shape[time])
         planes = []
         for step in steps:
-            index = [step if axis == time else picked[axis][0] for axis in others]
+            index = [step if axis == time else label_of[axis][0] for axis in others]
             planes.append(1 + (int(np.ravel_multi_index(index, sizes)) if others else 0))
         times = None if time is None else variable.coords[variable.dims[time]].to_numpy().astype("datetime64[ns]")
         bands.append(Band(name=name, variable=variable, planes=tuple(planes), times=times))
@@ -134,6 +140,3 @@ def _literal(value: Any) -> str:
         if isinstance(value, (int, float, np.integer, np.floating)) and hasattr(value, "item")
         else str(value)
     )
-
-
-__all__ = ["BAND_DIMS", "Band", "Select", "bands_of"]

@@ -16,7 +16,7 @@ from geoxt.layers.cubes.zarr_groups import Group
 
 _RESOLUTION = re.compile(r"r\d+m")
 """Groups of one resolution in products of ESA's EOPF: r10m, r20m, r60m."""
-_PIXELS = ("scale_factor", "add_offset", "_FillValue", "missing_value")
+_PIXELS = ("scale_factor", "add_offset", "_FillValue")
 """Attributes that determine the values of pixels."""
 _POSITION = ("spatial:transform", "spatial:transform_type", "spatial:registration", "proj:transform")
 
@@ -41,7 +41,7 @@ def pyramids_of(variables: Sequence[Variable], groups: Mapping[str, Group]) -> l
     Raises
     ------
     GridError
-        If a variable is on no regular grid.
+        If the grid of a variable is not regular.
     """
     entries = _entries(groups)
     by_key: dict[Hashable, list[tuple[Variable, Affine | None]]] = {}
@@ -67,8 +67,8 @@ def _entries(groups: Mapping[str, Group]) -> dict[str, tuple[str, Mapping[str, A
                 origin = source
                 visited.add(source)
             full = f"{path}/{origin}".strip("/")
-            stated = sources and full in arrays
-            entries[f"{path}/{name}".strip("/")] = path, entry, full if stated else None
+            is_array = sources and full in arrays
+            entries[f"{path}/{name}".strip("/")] = path, entry, full if is_array else None
     return entries
 
 
@@ -127,12 +127,12 @@ def _with_position(variable: Variable, entry: Mapping[str, Any]) -> tuple[Variab
 
 
 def _pyramid(members: Sequence[tuple[Variable, Affine | None]]) -> Pyramid:
-    placed = [(variable, affine) for variable, affine in members if affine is not None]
-    if not placed:
+    positioned = [(variable, affine) for variable, affine in members if affine is not None]
+    if not positioned:
         raise GridError(f"Cannot open {members[0][0].path!r}: no resolution of it states its position.",
                         remedy="Assign regular coordinates.")  # fmt: skip
-    placed.sort(key=lambda member: abs(member[1].a))
-    (finest, affine), *coarser = placed
+    positioned.sort(key=lambda member: abs(member[1].a))
+    (finest, affine), *coarser = positioned
     overviews = [(variable, other) for variable, other in coarser if _is_overview(variable, other, finest, affine)]
     return Pyramid(variable=finest, affine=affine, overviews=tuple(overviews))
 
@@ -141,21 +141,17 @@ def _is_overview(variable: Variable, affine: Affine, finest: Variable, full: Aff
     """Return whether a coarser variable has the extent, data type, scale and other dimensions of the finest."""
     if variable.dtype != finest.dtype or len(variable.dims) != len(finest.dims):
         return False
-    axes = {finest.axis("y"), finest.axis("x")}
-    if {variable.axis("y"), variable.axis("x")} != axes:
+    if set(variable.axes) != set(finest.axes):
         return False
-    if any(a != b for i, (a, b) in enumerate(zip(variable.shape, finest.shape, strict=True)) if i not in axes):
+    sizes = zip(variable.shape, finest.shape, strict=True)
+    if any(a != b for axis, (a, b) in enumerate(sizes) if axis not in finest.axes):
         return False
-    if any(
-        str(variable.attrs.get(k)) != str(finest.attrs.get(k)) for k in ("scale_factor", "add_offset", "_FillValue")
-    ):
+    if any(str(variable.attrs.get(k)) != str(finest.attrs.get(k)) for k in _PIXELS):
         return False
     ends = []
     for v, a in ((variable, affine), (finest, full)):
-        y, x = v.axis("y"), v.axis("x")
-        assert y is not None
-        assert x is not None
-        ends.append((a @ (0, 0), a @ (v.shape[x], v.shape[y])))
+        rows, cols = v.grid_shape
+        ends.append((a @ (0, 0), a @ (cols, rows)))
     size = (abs(affine.a), abs(affine.e))
     return all(abs(p[i] - q[i]) <= size[i] * 1.01 for p, q in zip(*ends, strict=True) for i in (0, 1))
 
@@ -166,7 +162,7 @@ def choose_pyramids(pyramids: Sequence[Pyramid], names: Sequence[str] | None) ->
     Raises
     ------
     InputError
-        If two groups have a variable of a name.
+        If two groups have variables of the same name.
     """
     selected = [p for p in pyramids if names is None or p.variable.name in names or p.variable.path in names]
     first: dict[str, Pyramid] = {}
@@ -177,6 +173,3 @@ def choose_pyramids(pyramids: Sequence[Pyramid], names: Sequence[str] | None) ->
             problem = f"Cannot choose one variable {a.name!r}: the groups {a.group!r} and {b.group!r} have it."
             raise InputError(problem, remedy=f"Pass {{group:{a.group!r}}} or {{group:{b.group!r}}}.", argument="group")
     return selected
-
-
-__all__ = ["Pyramid", "choose_pyramids", "pyramids_of"]

@@ -218,10 +218,14 @@ def _require_plain(band: Band, attrs: Mapping[Hashable, Any]) -> None:
 def _require_not_quantized(band: Band) -> None:
     """Raise if a store states that the integers of embeddings are quantized in a way that is not read."""
     variable = band.variable
-    stated = next((scope[QUANTIZATION] for scope in variable.scopes if scope.get(QUANTIZATION)), None)
-    if stated is None or variable.dtype.kind not in "iu" or "scale_factor" in variable.attrs:
+    quantization = next((scope[QUANTIZATION] for scope in variable.scopes if scope.get(QUANTIZATION)), None)
+    if quantization is None or variable.dtype.kind not in "iu" or "scale_factor" in variable.attrs:
         return
-    method = stated.get("method", stated.get("formula", "unknown")) if isinstance(stated, Mapping) else stated
+    method = (
+        quantization.get("method", quantization.get("formula", "unknown"))
+        if isinstance(quantization, Mapping)
+        else quantization
+    )
     problem = f"Cannot open {variable.path!r}: its {variable.dtype} are quantized embeddings (method {method!r})."
     raise InputError(
         problem, remedy="Dequantize them with xarray, as the store's documentation states, and write them."
@@ -270,7 +274,7 @@ def metadata_of(
     if product is not None:
         names = [band.name for band in product_bands]
         metadata = product_metadata(names, product, dict(zip(names, units, strict=True)), categorical=categorical)
-        return replace(metadata, attrs={**metadata.attrs, **product.stated_embedding(_embedding_attrs(bands))})
+        return replace(metadata, attrs={**metadata.attrs, **product.split_version(_embedding_attrs(bands))})
     flagged = [band for band in bands if "flag_values" in band.variable.attrs]
     if categorical is None:
         categorical = bool(flagged)
@@ -293,6 +297,3 @@ def _embedding_attrs(bands: Sequence[Band]) -> dict[Hashable, Any]:
     """Return attributes of embeddings that the store states."""
     variables = {band.variable.path: band.variable for band in bands}
     return common_embedding_attrs({repr(path): from_convention(v.scopes) for path, v in variables.items()})
-
-
-__all__ = ["assets_of", "band_names", "choose_bands", "metadata_of", "scenes_of"]

@@ -12,7 +12,7 @@ import pystac
 from geoxt.errors import CatalogError, InputError
 from geoxt.layers.cubes.zarr_header import group_of, is_zarr
 from geoxt.layers.radiometry import baseline_of
-from geoxt.layers.stac.hrefs import refusal
+from geoxt.layers.stac.hrefs import untrusted_reason
 from geoxt.pixels.zarr_store import split_address
 
 _STORAGE = "xarray:storage_options"
@@ -60,30 +60,27 @@ def store_of(data: Any) -> StacStore:
     if not assets:
         problem = f"Cannot open item {data.id!r} as a Zarr store: none of its assets {list(data.assets)} is one."
         raise CatalogError(problem, remedy="Pass another item. Or use geoxt.open_stac.")
-    stated = {key: _of_asset(asset) for key, asset in assets.items()}
-    if len(stated) == 1:
-        return next(iter(stated.values()))
-    roots = {key: os.fspath(split_address(s.store)[0]) for key, s in stated.items()}
+    stores = {key: _of_asset(asset) for key, asset in assets.items()}
+    if len(stores) == 1:
+        return next(iter(stores.values()))
+    roots = {key: os.fspath(split_address(s.store)[0]) for key, s in stores.items()}
     if len(set(roots.values())) > 1:
         problem = f"Cannot choose one Zarr store of item {data.id!r}: its assets {list(roots)} are in several."
         raise CatalogError(problem, remedy=f"Pass one of them: item.assets[{next(iter(roots))!r}].")
-    first = next(iter(stated.values()))
+    first = next(iter(stores.values()))
     return StacStore(store=next(iter(roots.values())), options=first.options, crs=first.crs, baseline=first.baseline)
 
 
 def _of_asset(asset: pystac.Asset) -> StacStore:
     owner = asset.owner
     key = next((k for k, a in owner.assets.items() if a is asset), None) if isinstance(owner, pystac.Item) else None
-    problem = refusal(owner, key) if isinstance(owner, pystac.Item) and key is not None else None
+    problem = untrusted_reason(owner, key) if isinstance(owner, pystac.Item) and key is not None else None
     if problem is not None:
         raise InputError(problem, remedy="Pass its address and {storage_options} if you trust them.")
     fields = asset.extra_fields
     properties = asset.owner.properties if isinstance(asset.owner, pystac.Item) else {}
-    stated: Any = {**properties, **fields}
-    code = stated.get("proj:code") or (f"EPSG:{stated['proj:epsg']}" if stated.get("proj:epsg") else None)
+    metadata: Any = {**properties, **fields}
+    code = metadata.get("proj:code") or (f"EPSG:{metadata['proj:epsg']}" if metadata.get("proj:epsg") else None)
     href = asset.get_absolute_href() or asset.href
     baseline = baseline_of(properties, owner.id if isinstance(owner, pystac.Item) else "", href)
     return StacStore(store=href, group=group_of(fields), options=fields.get(_STORAGE), crs=code, baseline=baseline)
-
-
-__all__ = ["StacStore", "store_of"]

@@ -66,9 +66,9 @@ class Variable:
         GridError
             If several dimensions are candidates.
         """
-        stated = next((s["spatial:dimensions"] for s in self.scopes if "spatial:dimensions" in s), None)
-        if stated is not None and set(stated[-2:]) <= set(self.dims):
-            return self.dims.index(stated[-2:][0 if direction == "y" else 1])
+        spatial_dims = next((s["spatial:dimensions"] for s in self.scopes if "spatial:dimensions" in s), None)
+        if spatial_dims is not None and set(spatial_dims[-2:]) <= set(self.dims):
+            return self.dims.index(spatial_dims[-2:][0 if direction == "y" else 1])
         axes = [i for i, dim in enumerate(self.dims) if self._is_along(dim, direction)]
         if len(axes) > 1:
             problem = f"Cannot open {self.path!r}: its dimensions {[self.dims[i] for i in axes]} are all along "
@@ -80,13 +80,24 @@ class Variable:
         if dim.lower() in NAMES[direction]:
             return True
         attrs = self.coords[dim].attrs if dim in self.coords.variables else {}
-        stated = attrs.get("standard_name") in STANDARD_NAMES[direction]
-        return stated or str(attrs.get("axis", "")).lower() == direction
+        has_standard_name = attrs.get("standard_name") in STANDARD_NAMES[direction]
+        return has_standard_name or str(attrs.get("axis", "")).lower() == direction
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """Positions of the y and x dimensions of a spatial variable."""
+        y, x = self.axis("y"), self.axis("x")
+        assert y is not None
+        assert x is not None
+        return y, x
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """Rows and columns of a spatial variable."""
+        y, x = self.axes
+        return self.shape[y], self.shape[x]
 
     @property
     def spatial(self) -> bool:
         """Whether it has both spatial dimensions."""
         return len(self.dims) > 1 and self.axis("y") is not None and self.axis("x") is not None
-
-
-__all__ = ["Variable"]

@@ -51,9 +51,9 @@ def read_groups(address: StoreAddress, group: str | None) -> tuple[dict[str, Gro
         if isinstance(root, zarr.Array):  # a store that is a single array, without a group
             return {"": Group(path="", attrs={}, arrays={"": root})}, ""
         node = root[path] if path else root
-        only = None
+        array_name = None
         if isinstance(node, zarr.Array):
-            path, _, only = path.rpartition("/")
+            path, _, array_name = path.rpartition("/")
             node = root[path] if path else root
         groups = {path: Group(path=path, attrs=dict(node.attrs))}
         members = list(node.members(max_depth=None))
@@ -78,7 +78,7 @@ def read_groups(address: StoreAddress, group: str | None) -> tuple[dict[str, Gro
         codec = "codec" in str(error).lower() or "Codec" in type(error).__name__
         remedy = "Install the package of the codec, such as imagecodecs." if codec else "Check address and {group}."
         raise ReadError(f"Cannot open the Zarr store {where}: {error_text(error)}.", remedy=remedy) from error
-    return groups, only
+    return groups, array_name
 
 
 def _natural(path: str) -> list[tuple[bool, int, str]]:
@@ -150,7 +150,7 @@ def _coordinates(address: StoreAddress, group: Group) -> xr.Dataset:
 
 
 def _with_years(coords: xr.Dataset, scopes: tuple[Mapping[str, Any], ...]) -> xr.Dataset:
-    """Return coordinates whose integers `time` are dates: of years, in stores of annual embeddings."""
+    """Return coordinates with the integer years of annual embeddings in `time` as dates."""
     time = coords.get("time")
     annual = time is not None and time.dtype.kind in "iu" and any("geoemb:model" in scope for scope in scopes)
     if time is None or not annual or not ((time >= 1900) & (time < 2200)).all():
@@ -170,9 +170,9 @@ def _dims(array: Any) -> tuple[str, ...] | None:
 
 
 def _stated_dims(array: Any, scopes: tuple[Mapping[str, Any], ...]) -> tuple[str, ...] | None:
-    """Return names for an array without dimension names whose `spatial:dimensions` count as many."""
-    stated = next((s["spatial:dimensions"] for s in scopes if "spatial:dimensions" in s), None)
-    return tuple(map(str, stated)) if stated is not None and len(stated) == array.ndim else None
+    """Return `spatial:dimensions` as the names of an array's dimensions, or `None` if their number differs."""
+    spatial_dims = next((s["spatial:dimensions"] for s in scopes if "spatial:dimensions" in s), None)
+    return tuple(map(str, spatial_dims)) if spatial_dims is not None and len(spatial_dims) == array.ndim else None
 
 
 def _attrs(array: Any) -> dict[Hashable, Any]:
@@ -201,6 +201,3 @@ def _decode_fill_value(text: str, array: Any) -> float:
     except (ValueError, struct.error) as error:
         problem = f"Cannot open {array.path!r}: its _FillValue {text!r} is not a number."
         raise InputError(problem, remedy="Correct the store's metadata.") from error
-
-
-__all__ = ["Group", "read_groups", "variables_of"]

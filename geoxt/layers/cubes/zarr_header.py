@@ -1,4 +1,4 @@
-"""Headers of Zarr arrays and groups, as of raster files: for the assets of STAC items."""
+"""Headers of Zarr arrays and groups that are assets of STAC items, in the form of raster headers."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def is_zarr(media_type: str, href: str) -> bool:
 
 def group_of(fields: Mapping[str, Any]) -> str | None:
     """Return the group that the fields of an asset state for xarray."""
-    stated = (fields.get(name) for name in _OPTIONS)
+    option_sets = (fields.get(name) for name in _OPTIONS)
     return next(
-        (str(options["group"]) for options in stated if isinstance(options, Mapping) and "group" in options), None
+        (str(options["group"]) for options in option_sets if isinstance(options, Mapping) and "group" in options), None
     )
 
 
@@ -111,6 +111,3 @@ def _header(href: str, bands: Sequence[Band], assets: Sequence[Asset]) -> Header
         extra_nodata=tuple(asset.extra_nodata for asset in assets),
         planes=tuple((asset.href, asset.band, asset.array) for asset in assets if asset.array is not None),
     )
-
-
-__all__ = ["group_of", "is_zarr", "read_zarr_header"]

@@ -11,7 +11,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
-from geoxt.layers.cubes.assemble_cube import require_spatial
+from geoxt.layers.cubes.assemble_cube import not_spatial_error
 from geoxt.layers.cubes.grid_mapping import crs_of
 from geoxt.layers.cubes.pyramids import Pyramid, choose_pyramids, pyramids_of
 from geoxt.layers.cubes.scenes import AssetArray, band_names
@@ -42,16 +42,16 @@ def address_of(
 
 def open_pyramids(address: StoreAddress, group: str | None, names: Sequence[str] | None) -> list[Pyramid]:
     """Return the variables of a store with two spatial dimensions, at all their resolutions."""
-    groups, only = read_groups(address, group)
-    below = _below(groups, group, only)
+    groups, array_name = read_groups(address, group)
+    below = _below(groups, group, array_name)
     variables = variables_of(address, groups, below)
-    spatial = [v for v in variables if v.spatial and (only is None or v.name == only)]
+    spatial = [v for v in variables if v.spatial and (array_name is None or v.name == array_name)]
     spatial = _without_coordinates(spatial)
     scales = {v.path: pair for v in spatial if (pair := _scales_of(v, variables)) is not None}
-    used = {variable.path for variable, _ in scales.values()}
-    spatial = [v for v in spatial if v.path not in used or v.name in (names or ())]
+    scale_paths = {variable.path for variable, _ in scales.values()}
+    spatial = [v for v in spatial if v.path not in scale_paths or v.name in (names or ())]
     if not spatial:
-        require_spatial(variables, f"{address.name}{f', group {group!r}' if group else ''}")
+        raise not_spatial_error(variables, f"{address.name}{f', group {group!r}' if group else ''}")
     requested = None if names is None else [v for v in spatial if v.name in names]
     selected = choose_pyramids(pyramids_of(requested or spatial, groups), None)
     return [
@@ -67,16 +67,16 @@ def _scales_of(variable: Variable, variables: Sequence[Variable]) -> tuple[Varia
     InputError
         If the store lacks them, or they have other dimensions.
     """
-    stated = scale_array(variable.scopes) if variable.dtype.kind in "iu" else None
-    if stated is None or variable.name == stated[0]:
+    array = scale_array(variable.scopes) if variable.dtype.kind in "iu" else None
+    if array is None or variable.name == array[0]:
         return None
-    scales = next((v for v in variables if (v.group, v.name) == (variable.group, stated[0])), None)
+    scales = next((v for v in variables if (v.group, v.name) == (variable.group, array[0])), None)
     sizes = dict(zip(variable.dims, variable.shape, strict=True))
     if scales is None or any(sizes.get(d) != n for d, n in zip(scales.dims, scales.shape, strict=True)):
-        problem = f"Cannot open {variable.path!r}: its scales {stated[0]!r} are "
+        problem = f"Cannot open {variable.path!r}: its scales {array[0]!r} are "
         problem += "missing." if scales is None else f"{scales.dims} {scales.shape}, not of its size {variable.shape}."
-        raise InputError(problem, remedy="Check that the store is complete.", value=stated[0])
-    return scales, stated[1]
+        raise InputError(problem, remedy="Check that the store is complete.", value=array[0])
+    return scales, array[1]
 
 
 def open_quality(address: StoreAddress, product: Product | None, flags: SomeFlags) -> list[Pyramid]:
@@ -105,24 +105,24 @@ def open_quality(address: StoreAddress, product: Product | None, flags: SomeFlag
     return selected
 
 
-def _below(groups: Mapping[str, Group], group: str | None, only: str | None) -> str:
+def _below(groups: Mapping[str, Group], group: str | None, array_name: str | None) -> str:
     path = (group or "").strip("/")
-    return path.rpartition("/")[0] if only is not None else path if path in groups else ""
+    return path.rpartition("/")[0] if array_name is not None else path if path in groups else ""
 
 
 def _without_coordinates(variables: Sequence[Variable]) -> list[Variable]:
     """Return variables that are neither bounds nor two-dimensional coordinates of others."""
-    named: set[tuple[str, str]] = set()
+    coordinates: set[tuple[str, str]] = set()
     for variable in variables:
-        stated = str(variable.attrs.get("coordinates", "")).split()
-        named |= {(variable.group, name) for name in stated}
-    return [v for v in variables if (v.group, v.name) not in named and v.dtype.kind in "biuf"] or list(variables)
+        names = str(variable.attrs.get("coordinates", "")).split()
+        coordinates |= {(variable.group, name) for name in names}
+    return [v for v in variables if (v.group, v.name) not in coordinates and v.dtype.kind in "biuf"] or list(variables)
 
 
 def locate(address: StoreAddress, pyramid: Pyramid, source_crs: SomeCRS | None, version: str) -> AssetArray:
     """Return the address, the grid and the array of a variable."""
     variable = pyramid.variable
-    grid = GeoBox(_shape(variable), pyramid.affine, crs_of(variable, source_crs))
+    grid = GeoBox(variable.grid_shape, pyramid.affine, crs_of(variable, source_crs))
     levels = ((variable, pyramid.affine), *pyramid.overviews)
     version = "|".join([version, *(array_version(address, v.path) for v, _ in levels)])
     array: PlaneArray
@@ -137,7 +137,7 @@ def locate(address: StoreAddress, pyramid: Pyramid, source_crs: SomeCRS | None, 
 
 def _planes_of(variable: Variable, scales: Variable) -> tuple[int, ...]:
     """Return the number of the scales' plane for each plane of a variable."""
-    others = [d for i, d in enumerate(variable.dims) if i not in {variable.axis("y"), variable.axis("x")}]
+    others = [d for i, d in enumerate(variable.dims) if i not in variable.axes]
     shape = [variable.shape[variable.dims.index(d)] for d in others]
     index = dict(zip(others, np.indices(shape).reshape(len(others), -1), strict=True))
     shared = [d for d in scales.dims if d in others]
@@ -147,21 +147,8 @@ def _planes_of(variable: Variable, scales: Variable) -> tuple[int, ...]:
     return tuple((1 + np.ravel_multi_index([index[d] for d in shared], sizes)).tolist())
 
 
-def _shape(variable: Variable) -> tuple[int, int]:
-    y, x = variable.axis("y"), variable.axis("x")
-    assert y is not None
-    assert x is not None
-    return variable.shape[y], variable.shape[x]
-
-
 def _level(variable: Variable, affine: Affine) -> ZarrLevel:
-    y, x = variable.axis("y"), variable.axis("x")
-    assert y is not None
-    assert x is not None
     return ZarrLevel(
-        path=variable.path, shape=_shape(variable), axes=(y, x), affine=tuple(affine[:6]),
+        path=variable.path, shape=variable.grid_shape, axes=variable.axes, affine=tuple(affine[:6]),
         metadata=metadata_hash(variable.array.metadata),
     )  # fmt: skip
-
-
-__all__ = ["address_of", "locate", "open_pyramids", "open_quality"]

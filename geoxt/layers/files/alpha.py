@@ -14,6 +14,16 @@ from geoxt.pixels.credentials import redact_url
 from geoxt.pixels.reader import Header
 
 
+def alpha_bands(header: Header) -> list[int]:
+    """Return the numbers of the alpha bands of a file."""
+    return [number for number, alpha in enumerate(header.alpha, 1) if alpha]
+
+
+def data_bands(header: Header) -> list[int]:
+    """Return the numbers of the bands of a file that are not alpha."""
+    return [number for number, alpha in enumerate(header.alpha, 1) if not alpha]
+
+
 def alpha_as_data(header: Header) -> Header:
     """Return the header of a file whose alpha band is data.
 
@@ -23,7 +33,7 @@ def alpha_as_data(header: Header) -> Header:
         If the file has a mask too, which GDAL returns only together with the alpha band.
     """
     if header.internal_mask:
-        band = header.alpha.index(True) + 1
+        band = alpha_bands(header)[0]
         problem = f"Cannot take band {band} of {redact_url(header.href)} as data: it is tagged as alpha, beside a mask."
         raise InputError(problem, remedy=f"Remove the tag first (gdal_edit.py -colorinterp_{band} undefined).")
     return replace(header, alpha=(False,) * len(header.alpha), masked=(False,) * len(header.masked))
@@ -38,7 +48,7 @@ def resolve_alpha(headers: Sequence[Header], bands: Sequence[str]) -> list[Heade
     resolved: list[Header] = []
     masks: list[tuple[Header, str]] = []
     for header in headers:
-        positions = [number for number, alpha in enumerate(header.alpha, 1) if alpha]
+        positions = alpha_bands(header)
         names = {f"band_{n}" for n in positions} | {str(header.names[n - 1]) for n in positions}
         if positions and names & set(bands):
             resolved.append(alpha_as_data(header))
@@ -56,13 +66,10 @@ def warn_of_alpha(masks: Sequence[tuple[Header, str]]) -> None:
     """
     if masks:
         header, name = masks[0]
-        every = ", ".join(f"'{name}_{n}'" for n in range(1, len(header.alpha) + 1))
-        number = header.alpha.index(True) + 1
+        names = ", ".join(f"'{name}_{n}'" for n in range(1, len(header.alpha) + 1))
+        number = alpha_bands(header)[0]
         msg = (
             f"Band {number} of {redact_url(header.href)} is tagged as alpha, and is taken as the valid mask"
-            f"{f' (as in {len(masks) - 1} more files)' if len(masks) > 1 else ''}. If it is data, pass bands=[{every}]."
+            f"{f' (as in {len(masks) - 1} more files)' if len(masks) > 1 else ''}. If it is data, pass bands=[{names}]."
         )
         warnings.warn(msg, GeoxtWarning, stacklevel=5)
-
-
-__all__ = ["alpha_as_data", "resolve_alpha", "warn_of_alpha"]

@@ -11,17 +11,16 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CRSError, InputError, OverlapError
-from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
-from geoxt.layers.assemble import Placement, assemble
+from geoxt.layers.assemble import LayerOptions, requested_grid
 from geoxt.layers.exclude import flag_names
 from geoxt.layers.exclusion_masks import SomeExclude, split_exclude, with_masks
 from geoxt.layers.files.paths import customize, gather_files
 from geoxt.layers.files.product_scenes import product_scenes
 from geoxt.layers.files.scenes import choose_bands, grid_scenes, with_nodata, with_scale
 from geoxt.layers.headers import headers
-from geoxt.layers.native import assemble_native, is_native
+from geoxt.layers.native import assemble_layer, is_native
 from geoxt.layers.options import CogOptions
 from geoxt.layers.products import Product
 from geoxt.layers.time import Composite, GroupBy
@@ -76,8 +75,8 @@ def open_cogs(
     ----------
     paths
         A path, URL, GDAL `/vsi…` path or glob pattern, or a list of them. A folder, a Sentinel `.SAFE` tree or an
-        archive (`.zip`, `.tar`) stands for the product's files in it, at any depth: those of `bands`, or of the
-        product's default bands, each in the sensor's pixel size.
+        archive (`.zip`, `.tar`) is replaced by the product's files in it, at any depth: those of `bands`, or of
+        the product's default bands, each in the sensor's pixel size.
     product
         Name of a known product ("landsat8", "cdl", …; see `geoxt.layers.products.names()`), which defines its file
         names, bands and classes. By default bands are named by their descriptions or file names, and the product of
@@ -178,19 +177,17 @@ def open_cogs(
     >>> daily = geoxt.open_cogs("s2/", product="sentinel2", groupby="solar_day")  # doctest: +SKIP
     """
     area = area_of(bbox, intersects)
-    if isinstance(product, str):
-        product = products.get(product)
-    product = customize(product, pattern=pattern, baseline=baseline, scale=scale, offset=offset)
+    product = customize(products.resolve(product), pattern=pattern, baseline=baseline, scale=scale, offset=offset)
     exclude, masks = split_exclude(exclude)
     files, product = gather_files(paths, product, bands=bands, exclude=exclude)
     credentials = make_credentials(sign, env, cache)
-    grid = _grid_option(grid, like)
-    read = _headers(files, source_crs, grid, credentials)
-    if any(header.grid is grid for header in read):
+    grid = requested_grid(grid, like)
+    opened = _headers(files, source_crs, grid, credentials)
+    if any(header.grid is grid for header in opened):
         credentials = replace(credentials or Credentials(), georeferenced=False)  # else rasterio warns at each open
     if product is not None:
         scenes, metadata = product_scenes(
-            read, product, categorical=categorical, exclude=exclude, rescale=rescale, hide_quality=bands is None,
+            opened, product, categorical=categorical, exclude=exclude, rescale=rescale, hide_quality=bands is None,
             baseline=baseline,
         )  # fmt: skip
     elif flag_names(exclude):
@@ -199,7 +196,7 @@ def open_cogs(
     else:
         first_wins = composite == "first" and not is_native(crs)
         requested = () if bands is None else np.atleast_1d(bands).tolist()
-        scenes, metadata = grid_scenes(read, categorical=categorical, first_wins=first_wins, bands=requested)
+        scenes, metadata = grid_scenes(opened, categorical=categorical, first_wins=first_wins, bands=requested)
         if scale is not None or offset is not None:
             scenes = [with_scale(scene, 1.0 if scale is None else scale, offset or 0.0) for scene in scenes]
     if bands is not None:
@@ -215,21 +212,12 @@ def open_cogs(
             problem = f"Cannot cut the layer to {area.label}: none of its files overlaps it."
             raise OverlapError(problem, remedy="Pass another {bbox} or {intersects}.")
     scenes = with_masks(scenes, masks, credentials)
-    placement = Placement(
+    options = LayerOptions(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,
         name=name or (product.name if product else None),
     )  # fmt: skip
-    return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
-
-
-def _grid_option(grid: GeoBox | None, like: xr.DataArray | xr.Dataset | None) -> GeoBox | None:
-    """Return the grid that the caller chooses, by itself or by a layer."""
-    if like is None:
-        return None if grid is None else grid_of(grid)
-    if grid is not None:
-        raise InputError("Cannot open a layer on two grids.", remedy="Pass either {like} or {grid}.", argument="like")
-    return grid_of(like)
+    return assemble_layer(scenes, metadata, options)
 
 
 def _headers(

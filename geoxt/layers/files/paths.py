@@ -143,12 +143,12 @@ def gather_files(
         return expanded, product
     product = product or _product_of(files_by_folder)
     by_folder = {folder: _product_files(folder, files, product) for folder, files in files_by_folder.items()}
-    every = [file for files in by_folder.values() for file in files]
-    spellings = _file_band_names(every, product, bands, exclude, next(iter(by_folder)))
+    all_files = [file for files in by_folder.values() for file in files]
+    spellings = _file_band_names(all_files, product, bands, exclude, next(iter(by_folder)))
     result: list[str] = []
     for path in expanded:
         if path in by_folder:
-            result += _sensor_resolution([file for file in by_folder[path] if _is_open(file, spellings)], product)
+            result += _sensor_resolution([file for file in by_folder[path] if _is_selected(file, spellings)], product)
         else:
             result.append(path)
     return list(dict.fromkeys(result)), product
@@ -223,7 +223,7 @@ def _file_band_names(
     return spellings
 
 
-def _is_open(file: ProductFile, spellings: dict[str, tuple[str, ...]]) -> bool:
+def _is_selected(file: ProductFile, spellings: dict[str, tuple[str, ...]]) -> bool:
     band, name = file[1].band, file[1].file
     return band is None or (band in spellings and (not spellings[band] or name in spellings[band]))
 

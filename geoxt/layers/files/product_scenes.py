@@ -66,7 +66,7 @@ def product_scenes(
     """
     assets: dict[str, dict[str, Asset]] = {}
     first_fields: dict[str, FileFields] = {}
-    every: list[FileFields] = []
+    all_fields: list[FileFields] = []
     units: dict[str, str] = {}
     sidecars = Sidecars(product)
     for header in headers:
@@ -75,8 +75,8 @@ def product_scenes(
         _add(assets.setdefault(scene, {}), file, scene, header.href)
         units |= {band: unit for band, (_, unit) in file.bands.items()}
         first_fields.setdefault(scene, file.fields)
-        every.append(file.fields)
-    _require_one_level(every)
+        all_fields.append(file.fields)
+    _require_one_level(all_fields)
     present = {band for of_scene in assets.values() for band in of_scene}
     hidden = set(quality_tests(product, exclude, scene=next(iter(assets)))) if exclude and hide_quality else set()
     bands = [band.name for band in (*product.bands, *product.extras) if band.name in present - hidden]
@@ -140,19 +140,19 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         remedy = "Leave the file out, or open it without {product}. Or pass {pattern} with the form of its name."
         raise InputError(problem, remedy=remedy)
     if fields.band is None:
-        held = [band for band in product.bands if band.index <= len(header.dtypes)]
+        file_bands = [band for band in product.bands if band.index <= len(header.dtypes)]
     else:
-        held = [band for band in (*product.bands, *product.extras) if band.name == fields.band]
-    if not held:
+        file_bands = [band for band in (*product.bands, *product.extras) if band.name == fields.band]
+    if not file_bands:
         problem = f"Cannot take {header.href!r} as {product.name}: the product has no band {fields.file!r}."
         raise InputError(problem, remedy="Leave the file out. Or pass {product:Product(…)} with bands of these names.")
-    if any(header.alpha[band.index - 1] for band in held):
+    if any(header.alpha[band.index - 1] for band in file_bands):
         header = alpha_as_data(header)
     of_name = str(fields.fields["baseline"]) if "baseline" in fields.fields else None
     baseline = usable_baseline(of_name, baseline)
     of_scene = sidecars.of(header.href, fields.scene, fields.file)
     bands = {}
-    for band in held:
+    for band in file_bands:
         strict = rescale and not has_scale(header, band.index)
         rule = product_radiometry(
             product, band, fields.file, dtype=header.dtypes[band.index - 1], baseline=baseline, strict=strict,
@@ -186,9 +186,8 @@ def product_metadata(
         "wavelength": tuple(b.wavelength if b and b.wavelength is not None else np.nan for b in known_bands),
     }
     band_units = tuple(units.get(name, "1") for name in bands)
-    unit_length = len(product.bands) if product.embedding is not None and product.embedding.unit_length else 0
     metadata = LayerMetadata(
-        bands=tuple(bands), attrs=product.attrs, coords=coords, units=band_units, unit_length=unit_length
+        bands=tuple(bands), attrs=product.attrs, coords=coords, units=band_units, unit_length=product.unit_length
     )
     return with_classes(metadata, product, categorical=categorical)
 

@@ -14,7 +14,7 @@ from geoxt.errors import InputError
 from geoxt.footprints import overlap
 from geoxt.grid import same_grids, shifted_pair
 from geoxt.layers.assemble import LayerMetadata, representable
-from geoxt.layers.files.alpha import resolve_alpha
+from geoxt.layers.files.alpha import data_bands, resolve_alpha
 from geoxt.layers.files.product_scenes import asset_of, with_classes
 from geoxt.layers.products import Product, common_names, resolve_bands
 from geoxt.legend import Legend
@@ -28,13 +28,13 @@ def grid_scenes(
 ) -> tuple[list[Scene], LayerMetadata]:
     """Build scenes from files of no known product: files on one grid (within rounding) are the bands of one scene.
 
-    `bands` are the names of requested bands, by which a band tagged as alpha is data.
+    `bands` are the names of requested bands; a requested band that is tagged as alpha is data.
     """
     headers = resolve_alpha(headers, bands)
     by_grid: dict[GeoBox, list[Header]] = {}
     for header, grid in zip(headers, same_grids(header.grid for header in headers), strict=True):
         by_grid.setdefault(grid, []).append(header if header.grid is grid else replace(header, grid=grid))
-    counts = {sum(len(_numbers(header)) for header in group): group[0].href for group in by_grid.values()}
+    counts = {sum(len(data_bands(header)) for header in group): group[0].href for group in by_grid.values()}
     if len(counts) > 1:
         (m, a), (n, b), *_ = counts.items()
         problem = f"Cannot tell bands from scenes: {m} bands share the grid of {a!r}, {n} that of {b!r}."
@@ -51,7 +51,7 @@ def grid_scenes(
     scenes = [
         Scene(
             id=Path(group[0].href).stem,
-            assets=tuple(asset_of(h, n) for h in group for n in range(1, len(h.dtypes) + 1) if not h.alpha[n - 1]),
+            assets=tuple(asset_of(h, n) for h in group for n in data_bands(h)),
         )
         for group in by_grid.values()
     ]
@@ -151,23 +151,18 @@ def with_scale(scene: Scene, scale: float, offset: float) -> Scene:
     return replace(scene, assets=assets)
 
 
-def _numbers(header: Header) -> list[int]:
-    """Return the numbers of the bands of a file that are not alpha."""
-    return [number for number, alpha in enumerate(header.alpha, 1) if not alpha]
-
-
 def _band_names(headers: Sequence[Header]) -> tuple[str, ...]:
     """Return band names: the bands' descriptions if unique, else the parts in which the file names differ."""
-    described = [n for h in headers for n, alpha in zip(h.names, h.alpha, strict=True) if not alpha]
-    if all(described) and len(set(described)) == len(described):
-        return tuple(str(n) for n in described)
+    descriptions = [h.names[n - 1] for h in headers for n in data_bands(h)]
+    if all(descriptions) and len(set(descriptions)) == len(descriptions):
+        return tuple(str(n) for n in descriptions)
     if len(headers) == 1:
-        return tuple(f"band_{n}" for n in _numbers(headers[0]))
+        return tuple(f"band_{n}" for n in data_bands(headers[0]))
     stems = [Path(header.href).stem for header in headers]
     start, end = _common_prefix(stems), _common_prefix([stem[::-1] for stem in stems])
     names = []
     for stem, header in zip(stems, headers, strict=True):
-        core, numbers = stem[start : len(stem) - end] or stem, _numbers(header)
+        core, numbers = stem[start : len(stem) - end] or stem, data_bands(header)
         names += [core] if len(numbers) == 1 else [f"{core}_{n}" for n in numbers]
     return tuple(names) if len(set(names)) == len(names) else tuple(f"band_{n}" for n in range(1, len(names) + 1))
 

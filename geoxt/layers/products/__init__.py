@@ -78,6 +78,11 @@ def get(name: str) -> Product:
     return _PRODUCTS[by_key[_key(name)]]
 
 
+def resolve(product: str | Product | None) -> Product | None:
+    """Return the product of an opener's `product=`: a name, a `Product`, or `None`."""
+    return get(product) if isinstance(product, str) else product
+
+
 def register(product: Product, *, force: bool = False) -> None:
     """Add a product to the registry of this process, so that `product=` takes its name.
 

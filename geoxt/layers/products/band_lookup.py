@@ -54,10 +54,10 @@ def _resolve(product: Product, name: str) -> Band:
     raise InputError(problem, remedy="Pass {bands} with some of the names.", value=name, argument="bands")
 
 
-def _unknown_band_message(product: Product, name: str, known: tuple[Band, ...]) -> str:
-    spellings = {band_key(s): s for band in known for s in (*band.assets, *band.files, band.common, band.name) if s}
+def _unknown_band_message(product: Product, name: str, bands: tuple[Band, ...]) -> str:
+    spellings = {band_key(s): s for band in bands for s in (*band.assets, *band.files, band.common, band.name) if s}
     hint = did_you_mean(band_key(name), spellings)
-    return f"Cannot find band {name!r} of {product.name}: it has {_format_bands(known)}. {hint}".rstrip()
+    return f"Cannot find band {name!r} of {product.name}: it has {_format_bands(bands)}. {hint}".rstrip()
 
 
 def _format_bands(bands: Sequence[Band]) -> str:

@@ -16,7 +16,7 @@ _DISTINCTIVE = re.compile(r"SR_B\d|B\d{1,2}A")
 def shared_common_names(names: Sequence[str], products: Iterable[Product]) -> tuple[str, ...]:
     """Return the common name of each band of a layer, "" where its name has none or several.
 
-    Common names are taken as they are. Numbered names have a meaning if one of them is distinctive, and the products
+    Common names are returned unchanged. Numbered names are resolved if one of them is distinctive, and the products
     that have all numbered names of the layer agree: `B4` is red beside `B8A`, `SR_B4` is red beside `SR_B6`.
 
     Parameters

@@ -19,7 +19,7 @@ _AUXILIARY = (
 _OPACITY = ("SR_ATMOS_OPACITY", "atmos_opacity", 0.001, "1")
 """Auxiliary bands of Level 2 of Landsat 4 to 7."""
 
-# Level 1 has no rule: its coefficients stand in each scene's metadata file. Nodata goes out before the scale.
+# Level 1 has no rule: its coefficients are in each scene's metadata file. Nodata is masked before scaling.
 RULES = (
     Radiometry(scale=0.0000275, offset=-0.2, files=("SR_B*",)),
     Radiometry(scale=0.00341802, offset=149.0, unit="K", files=("ST_B*",)),

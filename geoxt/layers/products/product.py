@@ -82,7 +82,7 @@ class Sidecar:
     within: str | None = None
     """Ending of the name of its folder, a parent of the bands; `None` for the folder of the bands."""
     files: tuple[str, ...] = ("*",)
-    """Names in file names of the bands that it covers; shell patterns."""
+    """Shell patterns of the band names, as in file names, to which it applies."""
 
     def covers(self, file: str | None) -> bool:
         """Return whether the file states the scale of a band."""
@@ -163,7 +163,7 @@ class Product:
     rgb: tuple[str, ...] = ()
     """Bands to show as red, green and blue."""
     files: tuple[Template, ...] = ()
-    """Templates of file names: field `band`, `date`, and others, which but for `resolution` identify the scene."""
+    """Templates of file names. Fields other than `band` and `resolution` identify the scene; `date` is its time."""
     scenes: tuple[Template, ...] = ()
     """Templates of the names of folders and archives of one scene."""
     period: Interval | None = None
@@ -177,7 +177,7 @@ class Product:
     ignore: tuple[int, ...] = ()
     """Class codes to ignore in training, for labels."""
     dtypes: tuple[tuple[str, str], ...] = ()
-    """Data types: (shell pattern of names in file names, else of band names; type); the first match is used."""
+    """Pairs of a shell pattern, of band names as in file names, and a data type; the first match is used."""
     rules: tuple[Radiometry, ...] = ()
     """Scales and offsets; the first match is used."""
     sidecar: Sidecar | None = None
@@ -223,9 +223,9 @@ class Product:
 
     def identify(self, path: SomePath) -> FileFields | None:
         """Return the fields of a file name by path or URL; `None` if no template matches."""
-        plain = str(path).split("?", 1)[0]
+        address = str(path).split("?", 1)[0]
         for template in self.files:
-            fields = template.match(plain, tail=True)
+            fields = template.match(address, tail=True)
             if fields is not None:
                 start, end = template.interval(fields) or self.period or (None, None)
                 band, file = self._band(str(fields["band"])) if "band" in fields else (None, None)
@@ -281,6 +281,11 @@ class Product:
             "source_data": [self.name],
         }
 
+    @property
+    def unit_length(self) -> int:
+        """Number of bands of embeddings of unit length; 0 for other pixels."""
+        return len(self.bands) if self.embedding is not None and self.embedding.unit_length else 0
+
     def quantization(self, dtype: str) -> Quantization | None:
         """Return the quantization of files of a data type; `None` for floating-point files.
 
@@ -297,8 +302,8 @@ class Product:
             raise InputError(problem, remedy="Leave {product} out.", value=dtype, argument="product")
         return self.embedding.quantization
 
-    def stated_embedding(self, stated: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return attributes of embeddings that a store states, with the end of the model's URL as the version."""
+    def split_version(self, stated: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a store's attributes of embeddings with the end of the model's URL as the version."""
         attrs = dict(stated)
         base = "" if self.embedding is None else f"{self.embedding.model}/"
         if base and str(attrs.get("model", "")).startswith(base):
@@ -306,7 +311,7 @@ class Product:
         return attrs
 
     def tagged_embedding(self, tags: Mapping[str, str]) -> dict[Hashable, Any]:
-        """Return attributes of embeddings by the GDAL metadata of a file: "v1" is version 1.0."""
+        """Return the attributes of embeddings in the GDAL metadata of a file: "v1" is version 1.0."""
         key = None if self.embedding is None else self.embedding.version_tag
         version = str(tags.get(key, "")).removeprefix("v") if key else ""
         return {"version": f"{version}.0" if version.isdigit() else version} if version else {}

@@ -80,13 +80,13 @@ def find_qa(bands: Sequence[Qa], exclude: str | Sequence[str], *, product: str =
     for qa in bands:
         if flags <= set(map(_key, qa.names)):
             return qa
-    known = "; ".join(f"{qa.band}: {', '.join(qa.names)}" for qa in bands) or "no quality band"
-    problem = f"Cannot exclude {', '.join(sorted(flags))} in {product or 'the product'}: it has {known}."
+    available = "; ".join(f"{qa.band}: {', '.join(qa.names)}" for qa in bands) or "no quality band"
+    problem = f"Cannot exclude {', '.join(sorted(flags))} in {product or 'the product'}: it has {available}."
     raise InputError(problem, remedy="Pass {exclude} with flags of one band.", value=exclude, argument="exclude")
 
 
 def _members(qa: Qa, names: Sequence[str]) -> list[str]:
-    """Return the flags and classes of names, which may be groups, and the fill."""
+    """Return the flags and classes to exclude: those of the names, of which some name groups, and the fill value."""
     groups, members = dict(qa.groups), [qa.fill] if qa.fill else []
     by_key = {_key(name): name for name in qa.names}
     for name in names:
@@ -101,7 +101,7 @@ def _tests(qa: Qa, name: str) -> list[tuple[int, int, int]]:
     """Return the tests of a flag or of a class."""
     if qa.legend:
         codes = zip(qa.legend.codes, qa.legend.names, strict=True)
-        return [(0, _ALL, code) for code, known in codes if _key(known) == name]
+        return [(0, _ALL, code) for code, class_name in codes if _key(class_name) == name]
     name, _, value = name.partition(":")
     flag = next(flag for flag in qa.flags if flag.name == name)
     code = flag.values.index(value) if value else 1

@@ -65,7 +65,7 @@ def choose(
         )
         remedy = "Pass {rescale:False}. Or pass {baseline:'05.09'}."
         raise InputError(problem, remedy=remedy, argument="rescale")
-    return next((rule for rule in dated if _holds(rule, number)), None)
+    return next((rule for rule in dated if _applies(rule, number)), None)
 
 
 def is_baseline(text: str | None) -> bool:
@@ -73,7 +73,7 @@ def is_baseline(text: str | None) -> bool:
     return _number(text) not in {None, _REPROCESSED}
 
 
-def _holds(rule: Radiometry, number: int) -> bool:
+def _applies(rule: Radiometry, number: int) -> bool:
     since, until = _number(rule.since), _number(rule.until)
     return (since is None or since <= number) and (until is None or number < until)
 

@@ -42,8 +42,8 @@ def search(source: Any, *, timeout: float, **criteria: Any) -> list[pystac.Item]
     source
         URL of the API, or a pystac-client Client.
     timeout
-        Seconds to wait for a response; a server that is silent for longer is not asked again. All waits between
-        retries of a search take at most `pages.TOTAL` seconds.
+        Seconds to wait for a response; a request without a response is not retried. All waits between retries of a
+        search take at most `pages.TOTAL` seconds.
     **criteria
         Arguments of `pystac_client.Client.search`; `None` is left out.
 
@@ -113,7 +113,7 @@ def _check_limit(limit: int | None) -> int | None:
 
 
 def _open_client(client: Any, address: str, io: Any, timeout: float) -> Any:
-    """Return the client of an API; a landing page that is not as STAC demands raises."""
+    """Return the client of an API; raise if its landing page is not valid STAC."""
     try:
         return client.open(address, stac_io=io, timeout=timeout)
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
@@ -136,7 +136,7 @@ def _send(call: Callable[[], T], policy: SearchPolicy) -> T:
         try:
             return call()
         except Exception as error:
-            if isinstance(error.__context__, HTTPError):  # pystac-client keeps the text alone
+            if isinstance(error.__context__, HTTPError):  # pystac-client keeps only the text
                 raise error.__context__ from None
             raise
 
@@ -147,29 +147,29 @@ def _send(call: Callable[[], T], policy: SearchPolicy) -> T:
 
 
 def _with_timeout(io: Any, timeout: float) -> Any:
-    """Return a copy of a client's connection that leaves retries to `_send`, and waits for a response no longer.
+    """Return a copy of a client's connection with a timeout, and without retries, which are those of `_send`.
 
-    A session of another class than that of requests is used as it is.
+    A session that is not of the class of requests is used unchanged.
     """
     from pystac_client import stac_api_io
 
     Session, HTTPAdapter = stac_api_io.Session, stac_api_io.HTTPAdapter  # type: ignore[attr-defined]  # noqa: N806 (of requests)
     if type(getattr(io, "session", None)) is not Session:
         return io
-    bounded = copy(io)
-    bounded.session = session = copy(io.session)
-    bounded.timeout = timeout if io.timeout is None else io.timeout
+    connection = copy(io)
+    connection.session = session = copy(io.session)
+    connection.timeout = timeout if io.timeout is None else io.timeout
     session.hooks = {event: list(hooks) for event, hooks in session.hooks.items()}
     session.hooks.setdefault("response", []).append(_raise_transient)
     session.adapters = OrderedDict(
         (prefix, HTTPAdapter() if type(adapter) is HTTPAdapter else adapter)
         for prefix, adapter in session.adapters.items()
     )
-    return bounded
+    return connection
 
 
 def _raise_transient(response: Any, **_: Any) -> None:
-    """Raise transient HTTP errors with their headers, of which pystac-client's exception has none."""
+    """Raise transient HTTP errors with their headers, which pystac-client's exception lacks."""
     if response.status_code in TRANSIENT_STATUS:
         headers = Message()
         if "Retry-After" in response.headers:

@@ -26,7 +26,8 @@ def choose_bands(layouts: Sequence[Layout], bands: Sequence[str] | None) -> list
     layouts
         One or more.
     bands
-        Names; by default the product's default bands, else those of all data assets, as far as every layout has them.
+        Names; by default the product's default bands that every layout has, else the bands of all data assets that it
+        has.
 
     Raises
     ------
@@ -34,20 +35,20 @@ def choose_bands(layouts: Sequence[Layout], bands: Sequence[str] | None) -> list
         If an item lacks a band, or a name is ambiguous.
     """
     if bands is None:
-        return [_with_unique_names(chosen, ()) for chosen in _default_bands(layouts)]
+        return [_with_unique_names(selected, ()) for selected in _default_bands(layouts)]
     result = [[band for name in bands for band in find_bands(layout, name)] for layout in layouts]
-    for layout, chosen in zip(layouts, result, strict=True):
-        if len(chosen) != len(result[0]):
+    for layout, selected in zip(layouts, result, strict=True):
+        if len(selected) != len(result[0]):
             problem = f"Cannot open the bands {list(bands)}: they are {len(result[0])} bands of item"
-            problem += f" {layouts[0].sample!r}, {len(chosen)} of item {layout.sample!r}."
+            problem += f" {layouts[0].sample!r}, {len(selected)} of item {layout.sample!r}."
             raise InputError(problem, remedy="Pass {bands} with names of single bands.", argument="bands")
-    return [_with_unique_names(chosen, bands) for chosen in result]
+    return [_with_unique_names(selected, bands) for selected in result]
 
 
 def _with_unique_names(bands: Sequence[ItemBand], requested: Sequence[str]) -> list[ItemBand]:
-    """Return bands of which those of equal names are named by asset key and number.
+    """Return bands with unique names: bands of equal names are renamed to asset key and band number.
 
-    Bands that are requested by number are data, whatever their files tag as alpha.
+    Bands that are requested by number are data, even if their files tag them as alpha.
     """
     names = Counter((band.name, band.key, band.index) for band in bands)
     equal = Counter(name for name, _, _ in names)
@@ -107,7 +108,7 @@ def find_band(layout: Layout, name: str) -> ItemBand:
     """
     bands = find_bands(layout, name)
     if len(bands) > 1:
-        raise _ambiguous(layout, name, bands)
+        raise _ambiguous_band_error(layout, name, bands)
     return bands[0]
 
 
@@ -153,10 +154,14 @@ def _find_bands(layout: Layout, name: str) -> list[ItemBand]:
     by_key = [band for band in layout.bands if band.key == band.name == name]
     if len(by_key) == 1:
         return by_key
-    known = None if layout.product is None else _resolve_band(layout.product, name)
-    of_product = [] if known is None else [b for b in layout.bands if b.band is not None and b.band.name == known.name]
-    if known is not None and of_product:
-        order = {key: position for position, key in enumerate(known.assets)}
+    product_band = None if layout.product is None else _resolve_band(layout.product, name)
+    of_product = (
+        []
+        if product_band is None
+        else [b for b in layout.bands if b.band is not None and b.band.name == product_band.name]
+    )
+    if product_band is not None and of_product:
+        order = {key: position for position, key in enumerate(product_band.assets)}
         return [min(of_product, key=lambda band: order.get(band.key, len(order)))]
     named = [b for b in layout.bands if b.name == name] or [b for b in layout.bands if name in b.names]
     if len(named) == 1:
@@ -165,7 +170,7 @@ def _find_bands(layout: Layout, name: str) -> list[ItemBand]:
     if bands:
         return bands
     if named:
-        raise _ambiguous(layout, name, named)
+        raise _ambiguous_band_error(layout, name, named)
     names = [band.name for band in layout.bands] or list(layout.keys)
     problem = f"Cannot find band {name!r} in item {layout.sample!r}: it has {names}."
     raise InputError(problem, remedy="Pass {bands} from these.", value=name, argument="bands")
@@ -189,7 +194,7 @@ def _numbered_bands(layout: Layout, name: str) -> list[ItemBand]:
     return [band for band in bands if band.index == index]
 
 
-def _ambiguous(layout: Layout, name: str, bands: Sequence[ItemBand]) -> InputError:
+def _ambiguous_band_error(layout: Layout, name: str, bands: Sequence[ItemBand]) -> InputError:
     names = [band.name for band in bands]
     if len(set(names)) < len(names):
         names = [band.numbered_name for band in bands]
@@ -207,7 +212,7 @@ def _resolve_band(product: Product, name: str) -> Band | None:
 def legend_of(band: ItemBand, product: Product | None) -> Legend | None:
     """Return the classes of a band: of the classification extension, else of the product."""
     if band.classes:
-        return _stated_legend(band)
+        return _legend_of_item(band)
     if product is None:
         return None
     name = band.band.name if band.band else None
@@ -222,7 +227,7 @@ def _class_code(value: object) -> int | None:
         return None
 
 
-def _stated_legend(band: ItemBand) -> Legend:
+def _legend_of_item(band: ItemBand) -> Legend:
     classes = band.classes
     values = [c.get("value") for c in classes]
     codes = tuple(code for value in values if (code := _class_code(value)) is not None)

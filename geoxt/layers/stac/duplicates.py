@@ -16,9 +16,9 @@ from geoxt.layers.radiometry import baseline_of
 from geoxt.types import Floats
 
 MAX_SECONDS = 1.0
-"""Largest difference of the start times of one acquisition; two processings may round it differently."""
+"""Maximum difference of the start times of one acquisition; two processings may round it differently."""
 MIN_OVERLAP = 0.8
-"""Least intersection over union of the footprints of one acquisition."""
+"""Minimum intersection over union of the footprints of one acquisition."""
 _PROCESSING_TIMES = ("processing:datetime", "s2:generation_time", "sentinel:generation_time")
 _METADATA_TIMES = ("updated", "created")
 _CELL = ("grid:code", "s2:mgrs_tile", "landsat:wrs_path", "landsat:wrs_row", "sat:relative_orbit")
@@ -28,14 +28,14 @@ _DATE = re.compile(r"(?<!\d)(\d{8}(?:T\d{6})?)(?!\d)")
 
 
 def newest_first(items: Sequence[pystac.Item], *, deduplicate: bool = False) -> list[pystac.Item]:
-    """Return items in which those of one acquisition are in order of processing, the newest first.
+    """Sort the items of each acquisition by processing, the newest first.
 
-    They take the positions of one another; all other items keep theirs. Items are of one acquisition if collection,
+    They are permuted among their positions; all other items keep theirs. Items are of one acquisition if collection,
     platform and grid cell are equal, start times within `MAX_SECONDS`, and footprints overlap by `MIN_OVERLAP`.
 
-    The order is that of the processing time (`processing:datetime`, or the generation time of Sentinel-2), else of
-    the processing baseline or version, of the last date in the product id, of `updated`, or of `created`: of the first
-    of these that all of them state and in which they differ.
+    They are sorted by processing time (`processing:datetime`, or the generation time of Sentinel-2), processing
+    baseline or version, last date in the product id, `updated` or `created`: by the first of these criteria that all
+    items of the acquisition state, with different values.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def newest_first(items: Sequence[pystac.Item], *, deduplicate: bool = False) -> 
     """
     result: list[pystac.Item | None] = list(items)
     for group in _acquisitions(items):
-        newest = _by_processing([items[i] for i in group])
-        for position, item in zip(group, newest, strict=True):
+        sorted_items = _by_processing([items[i] for i in group])
+        for position, item in zip(group, sorted_items, strict=True):
             result[position] = item
         if deduplicate:
             for position in group[1:]:
@@ -69,11 +69,11 @@ def _acquisitions(items: Sequence[pystac.Item]) -> Iterator[list[int]]:
         times = np.array([seconds for seconds, _ in group])
         for run in np.split(np.arange(len(group)), np.flatnonzero(np.diff(times) > MAX_SECONDS) + 1):
             if len(run) > 1:
-                yield from _of_one_time(items, [group[k] for k in run])
+                yield from _acquisitions_at_one_time(items, [group[k] for k in run])
 
 
-def _of_one_time(items: Sequence[pystac.Item], group: Sequence[tuple[float, int]]) -> Iterator[list[int]]:
-    """Yield the indices of items of one acquisition among items of about the same time."""
+def _acquisitions_at_one_time(items: Sequence[pystac.Item], group: Sequence[tuple[float, int]]) -> Iterator[list[int]]:
+    """Yield the indices of the items of each acquisition among items of nearly the same time."""
     indices = [index for _, index in group]
     seconds = np.array([time for time, _ in group])
     sides = np.array([_box(items[index]) for index in indices])
@@ -145,9 +145,9 @@ def _by_processing(items: Sequence[pystac.Item]) -> list[pystac.Item]:
     """Return items of one acquisition from the newest to the oldest; unchanged if no field states it."""
     for criterion in (*_PROCESSING_TIMES, _version, _last_date, *_METADATA_TIMES):
         keys = [criterion(item) if callable(criterion) else _seconds(item.properties.get(criterion)) for item in items]
-        known = [key for key in keys if key is not None]
-        if len(known) == len(items) and len(set(known)) > 1:
-            order = sorted(range(len(items)), key=known.__getitem__, reverse=True)
+        stated_keys = [key for key in keys if key is not None]
+        if len(stated_keys) == len(items) and len(set(stated_keys)) > 1:
+            order = sorted(range(len(items)), key=stated_keys.__getitem__, reverse=True)
             return [items[i] for i in order]
     return list(items)
 
@@ -176,7 +176,7 @@ def _start(item: pystac.Item) -> float | None:
 
 
 def _seconds(time: object) -> float | None:
-    """Return a time in seconds since 1970 (UTC); `None` for one that cannot be read."""
+    """Return a time in seconds since 1970 (UTC); `None` if it cannot be parsed."""
     if isinstance(time, str):
         try:
             time = datetime.fromisoformat(time)

@@ -73,7 +73,7 @@ def interval(item: pystac.Item) -> tuple[np.datetime64 | None, np.datetime64 | N
     Raises
     ------
     InputError
-        If a time of the item is not one of ISO 8601.
+        If a time of the item is not in ISO 8601.
     """
     common = item.common_metadata
     try:
@@ -108,16 +108,16 @@ def select_items(
     raise InputError(problem, remedy="Pass {collections} from these.", argument="collections")
 
 
-def _is_within_reach(item: pystac.Item, area: Area) -> bool:
+def _intersects_area(item: pystac.Item, area: Area) -> bool:
     """Return whether an item intersects an area, by its geometry, else by its `bbox`; True if neither is usable."""
-    for outline in (item.geometry, item.bbox):
+    for footprint in (item.geometry, item.bbox):
         try:
-            if isinstance(outline, Mapping):
-                if any(outline.get(name) for name in ("coordinates", "geometries")):
-                    return area.intersects(outline)
-            elif outline:
-                west, south, *_, north = map(float, [*outline[:2], outline[len(outline) // 2 + 1]])
-                east = float(outline[len(outline) // 2])
+            if isinstance(footprint, Mapping):
+                if any(footprint.get(name) for name in ("coordinates", "geometries")):
+                    return area.intersects(footprint)
+            elif footprint:
+                west, south, *_, north = map(float, [*footprint[:2], footprint[len(footprint) // 2 + 1]])
+                east = float(footprint[len(footprint) // 2])
                 shape = shapely.box(west, south, east + 360 if east < west else east, north)
                 return area.intersects(shapely.geometry.mapping(shape))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, shapely.errors.ShapelyError):
@@ -126,7 +126,7 @@ def _is_within_reach(item: pystac.Item, area: Area) -> bool:
 
 
 def _intersects(item: pystac.Item, selection: Selection) -> bool:
-    if selection.area is not None and not _is_within_reach(item, selection.area):
+    if selection.area is not None and not _intersects_area(item, selection.area):
         return False
     if selection.times is None:
         return True

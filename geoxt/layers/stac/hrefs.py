@@ -26,9 +26,9 @@ _HARMLESS = frozenset({"anon", "requester_pays", "account_name", "credential", "
 
 
 def require_href(item: pystac.Item, key: str, *, trust: bool) -> None:
-    """Raise if an asset's href is relative without a base, or leaves a remote catalog for local files or VRTs.
+    """Raise if an asset's href is relative without a base, or refers from a remote catalog to a local file or a VRT.
 
-    The assets of an item whose address is remote are remote files, and no VRT, whose sources may be local files.
+    Assets of items with a remote address must be remote files, and not VRTs, whose sources may be local files.
 
     Parameters
     ----------
@@ -42,12 +42,13 @@ def require_href(item: pystac.Item, key: str, *, trust: bool) -> None:
     Raises
     ------
     InputError
-        If the address is relative and the item has none; or local, a VRT, or with other options, without trust.
+        If the href is relative and the item has no address; or, without trust, if the href is local or a VRT, or the
+        asset has unsafe options of fsspec.
     """
     asset, address = item.assets[key], item.get_self_href()
     href = asset.href
     if address is not None and is_remote(address):
-        problem = None if trust else refusal(item, key)
+        problem = None if trust else untrusted_reason(item, key)
         if problem is not None:
             remedy = "Pass {trust:True} if the catalog may refer to files of this machine."
             raise InputError(problem, remedy=remedy, value=key, argument="trust")
@@ -57,20 +58,20 @@ def require_href(item: pystac.Item, key: str, *, trust: bool) -> None:
         raise InputError(problem, remedy="Pass the item's file, or call item.set_self_href(…) first.")
 
 
-def refusal(item: pystac.Item, key: str) -> str | None:
-    """Return why an asset of an item is not opened without trust; `None` for one that is, or for a local item."""
+def untrusted_reason(item: pystac.Item, key: str) -> str | None:
+    """Return the reason not to open an asset without trust; `None` for a safe asset or a local item."""
     asset, address = item.assets[key], item.get_self_href()
     if address is None or not is_remote(address):
         return None
     href, options = asset.href, asset.extra_fields.get(_STORAGE)
     reason = _reason(href, asset.media_type or "")
-    what = f"its href {_short(href)!r} {reason}"
+    text = f"its href {_short(href)!r} {reason}"
     if reason is None and not _is_harmless(options):
-        what = f"its {_STORAGE} {sorted(options) if isinstance(options, dict) else options!r} may send credentials of "
-        what += "this machine to another server"
+        text = f"its {_STORAGE} {sorted(options) if isinstance(options, dict) else options!r} may send credentials of "
+        text += "this machine to another server"
     elif reason is None:
         return None
-    return f"Cannot open asset {key!r} of item {item.id!r} of the remote catalog {redact_url(address)!r}: {what}."
+    return f"Cannot open asset {key!r} of item {item.id!r} of the remote catalog {redact_url(address)!r}: {text}."
 
 
 def _is_harmless(options: object) -> bool:

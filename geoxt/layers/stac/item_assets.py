@@ -1,4 +1,4 @@
-"""Assets of STAC items; headers are read of files with incomplete metadata."""
+"""Assets of STAC items; headers of files with incomplete metadata are read."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from odc.geo.geobox import GeoBox
 
 from geoxt.errors import CatalogError, CRSError
 from geoxt.layers.assemble import representable
+from geoxt.layers.files.alpha import alpha_bands
 from geoxt.layers.files.sidecars import Scales
 from geoxt.layers.headers import headers
 from geoxt.layers.products import Radiometry
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.item_bands import (
-    Choice,
     OpenItem,
+    PixelOptions,
     asset_key,
     band_dtype,
     band_nodata,
@@ -33,8 +34,8 @@ from geoxt.source import Asset
 class ItemAssets:
     """Assets of the bands of items, and the headers that they require, read in one call."""
 
-    def __init__(self, choice: Choice, known_headers: Mapping[str, Header] | None = None) -> None:
-        self._choice = choice
+    def __init__(self, pixel_options: PixelOptions, known_headers: Mapping[str, Header] | None = None) -> None:
+        self._options = pixel_options
         self._known = dict(known_headers or {})
         self._by_href: dict[str, Header] = {}
         self._shared: dict[tuple[str | None, str], Header] = {}
@@ -46,10 +47,10 @@ class ItemAssets:
         single, shared = dict[str, None](), dict[tuple[str | None, str], str]()
         self._read_grids(bands)
         for item, band in bands:
-            require_href(item.item, band.key, trust=self._choice.trust)
-            if self._choice.headers == "all" or item.is_zarr(band) or self._grid(item, band) is None:
+            require_href(item.item, band.key, trust=self._options.trust)
+            if self._options.headers == "all" or item.is_zarr(band) or self._grid(item, band) is None:
                 single[item.href(band)] = None
-            elif band_dtype(item, band, self._choice) is None:
+            elif band_dtype(item, band, self._options) is None:
                 shared.setdefault(asset_key(item, band), item.href(band))
         by_href = self.read_headers(list(dict.fromkeys([*single, *shared.values()])), bands)
         self._by_href = {href: by_href[href] for href in single}
@@ -63,14 +64,14 @@ class ItemAssets:
             grids = {item.href(band): grid for item, band in bands if (grid := self._grid(item, band)) is not None}
             stores = {item.href(band): item.item.assets[band.key] for item, band in bands if item.is_zarr(band)}
             in_stores = {href: stores[href] for href in missing if href in stores}
-            self._known |= read_stores(in_stores, self._choice.source_crs, self._choice.credentials)
+            self._known |= read_stores(in_stores, self._options.source_crs, self._options.credentials)
             files = [href for href in missing if href not in stores]
             self._known |= {header.href: header for header in (self._read(files, grids) if files else ())}
         return self._known
 
     def _read(self, hrefs: list[str], grids: Mapping[str, GeoBox]) -> list[Header]:
         """Return the headers of files; files without a georeference get the grid of the catalog."""
-        credentials, crs = self._choice.credentials, self._choice.source_crs
+        credentials, crs = self._options.credentials, self._options.source_crs
         try:
             return headers(hrefs, crs=None if any(href in grids for href in hrefs) else crs, credentials=credentials)
         except CRSError as error:
@@ -91,23 +92,23 @@ class ItemAssets:
         assets = ((item.item, item.item.assets[band.key]) for item, band in bands)
         new = {id(asset): (item, asset) for item, asset in assets if id(asset) not in self._grids}
         self._grids |= zip(new, grids_of_assets(new.values()), strict=True)
-        stated: dict[object, tuple[GeoBox, Sequence[float] | None]] = {}
+        grids: dict[object, tuple[GeoBox, Sequence[float] | None]] = {}
         members: dict[object, list[int]] = {}
         for asset_id, (item, _) in new.items():
             grid = self._grids[asset_id]
             if grid is not None:
                 key = id(grid), None if item.bbox is None else hashable(item.bbox)
-                stated.setdefault(key, (grid, item.bbox))
+                grids.setdefault(key, (grid, item.bbox))
                 members.setdefault(key, []).append(asset_id)
-        wrong = contradicts_bbox([grid for grid, _ in stated.values()], [box for _, box in stated.values()])
-        for pair, contradiction in zip(stated, wrong.tolist(), strict=True):
+        wrong = contradicts_bbox([grid for grid, _ in grids.values()], [box for _, box in grids.values()])
+        for pair, contradiction in zip(grids, wrong.tolist(), strict=True):
             if contradiction:
                 self._grids |= dict.fromkeys(members[pair])
 
     def _requires_scale(self, item: OpenItem, band: ItemBand) -> bool:
         """Return whether only the file can state the scale of a band that is to be rescaled."""
         of_product = item.product is not None and band.band is not None
-        return self._choice.rescale and band.radiometry is None and not of_product and not band.classes
+        return self._options.rescale and band.radiometry is None and not of_product and not band.classes
 
     def _grid(self, item: OpenItem, band: ItemBand) -> GeoBox | None:
         return self._grids[id(item.item.assets[band.key])]
@@ -116,7 +117,7 @@ class ItemAssets:
         """Return the scales in the metadata file of an item; read once."""
         key = id(item.item)
         if key not in self._scales:
-            self._scales[key] = sidecar_scales(item, self._choice)
+            self._scales[key] = sidecar_scales(item, self._options)
         return self._scales[key]
 
     def asset(self, item: OpenItem, band: ItemBand) -> Asset:
@@ -124,7 +125,7 @@ class ItemAssets:
         href, position = item.href(band), band.index - 1
         if item.is_zarr(band):
             return self._zarr_asset(item, band, self._by_href[href])
-        header, dtype = self._by_href.get(href), band_dtype(item, band, self._choice)
+        header, dtype = self._by_href.get(href), band_dtype(item, band, self._options)
         if header is not None and band.index > len(header.dtypes):
             problem = (
                 f"Cannot open band {band.name!r} of item {item.item.id!r}: its file has {len(header.dtypes)} bands."
@@ -137,7 +138,7 @@ class ItemAssets:
         assert grid is not None
         assert dtype is not None
         rule = band_radiometry(item, band, strict=False, dtype=dtype)
-        if rule is None and self._choice.rescale:
+        if rule is None and self._options.rescale:
             rule = band_radiometry(item, band, strict=True, dtype=dtype, of_scene=self._scales_of(item))
         shared, of_file = header is not None and href not in self._by_href, rule is None
         unscaled = header is None and of_file and self._requires_scale(item, band)
@@ -149,7 +150,7 @@ class ItemAssets:
             band=band.index,
             grid=grid,
             dtype=dtype,
-            nodata=representable(band_nodata(item, band, self._choice, header), dtype),
+            nodata=representable(band_nodata(item, band, self._options, header), dtype),
             extra_nodata=item.product.ignore if item.product is not None else (),
             quantization=item.product.quantization(dtype) if item.product is not None else None,
             masked=True if href in self._by_href and _has_mask(self._by_href[href], band) else None,
@@ -168,10 +169,10 @@ class ItemAssets:
         """Return the asset of a band of a Zarr group; scale and nodata of the store take precedence."""
         asset = zarr_band(item.item.id, band, header)
         stated = (asset.scale, asset.offset) != (1.0, 0.0)
-        rule = None if stated else band_radiometry(item, band, strict=self._choice.rescale, dtype=asset.dtype)
+        rule = None if stated else band_radiometry(item, band, strict=self._options.rescale, dtype=asset.dtype)
         unknown = not stated and rule is None and has_unknown_scale(item, band, asset.dtype)
         rule = rule or Radiometry(scale=asset.scale, offset=asset.offset)
-        nodata = representable(band_nodata(item, band, self._choice, None), asset.dtype)
+        nodata = representable(band_nodata(item, band, self._options, None), asset.dtype)
         ignored = item.product.ignore if item.product is not None else ()
         return replace(
             asset, nodata=nodata if asset.nodata is None else asset.nodata,
@@ -182,6 +183,6 @@ class ItemAssets:
 
 def _has_mask(header: Header, band: ItemBand) -> bool:
     """Return whether a file has a mask, or an alpha band that the item does not name as data."""
-    alpha = [number for number, is_alpha in enumerate(header.alpha, start=1) if is_alpha]
+    alpha = alpha_bands(header)
     as_data = bool(alpha) and alpha[0] in band.data_bands and not header.internal_mask
     return header.masked[band.index - 1] and not as_data

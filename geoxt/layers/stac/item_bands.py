@@ -27,8 +27,8 @@ from geoxt.types import SomeCRS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Options of the caller for pixels."""
+class PixelOptions:
+    """Options of `open_stac` for the pixels of items."""
 
     dtype: str | None = None
     """Stored data type of items that do not state it."""
@@ -80,23 +80,23 @@ def asset_key(item: OpenItem, band: ItemBand) -> tuple[str | None, str]:
     return item.item.collection_id, band.key
 
 
-def band_dtype(item: OpenItem, band: ItemBand, choice: Choice) -> str | None:
+def band_dtype(item: OpenItem, band: ItemBand, pixel_options: PixelOptions) -> str | None:
     """Return the data type of the item, else of the product, else of the caller."""
     dtype = band.dtype
     if dtype is None and item.product is not None:
         dtype = item.product.dtype(_file_band(item, band))
-    return dtype or choice.dtype
+    return dtype or pixel_options.dtype
 
 
-def band_nodata(item: OpenItem, band: ItemBand, choice: Choice, header: Header | None) -> float | None:
+def band_nodata(item: OpenItem, band: ItemBand, pixel_options: PixelOptions, header: Header | None) -> float | None:
     """Return the nodata value of the item, else of the file, else of the caller, else of the product."""
     if band.nodata is not None:
         return band.nodata
     if header is not None and header.nodata[band.index - 1] is not None:
         return header.nodata[band.index - 1]
     product = item.product
-    if choice.nodata is not None or product is None:
-        return choice.nodata
+    if pixel_options.nodata is not None or product is None:
+        return pixel_options.nodata
     collection = product.collection(item.item.collection_id or "")
     if band.band is not None and band.band.nodata is not None:
         return band.band.nodata
@@ -178,7 +178,7 @@ def _file_band(item: OpenItem, band: ItemBand) -> str:
     name = item.layout.file_bands.get(key)
     if name is None:
         name = _named_by_file(item, band)
-        if band.band is None or len(band.band.files) < 2:  # else the href of each item tells
+        if band.band is None or len(band.band.files) < 2:  # else the href of each item determines it
             item.layout.file_bands[key] = name
     return name
 
@@ -195,10 +195,10 @@ def _named_by_file(item: OpenItem, band: ItemBand) -> str:
     return name or (of_product.files[0] if of_product.files else of_product.name)
 
 
-def sidecar_scales(item: OpenItem, choice: Choice) -> Scales:
+def sidecar_scales(item: OpenItem, pixel_options: PixelOptions) -> Scales:
     """Return the scales in the metadata file of an item."""
     endings = () if item.product is None or item.product.sidecar is None else item.product.sidecar.names
     for key, asset in item.item.assets.items():
         if asset.href.split("?", 1)[0].endswith(tuple(name.format(scene="") for name in endings)):
-            require_href(item.item, key, trust=choice.trust)
-    return scales_of_item(item.item, item.product, choice.credentials)
+            require_href(item.item, key, trust=pixel_options.trust)
+    return scales_of_item(item.item, item.product, pixel_options.credentials)

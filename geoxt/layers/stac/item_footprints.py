@@ -1,4 +1,4 @@
-"""Footprints of STAC items: the area with data, where it is more than the box of the grid."""
+"""Footprints of STAC items: the area with data, unless it is the box of the grid."""
 
 from __future__ import annotations
 

@@ -109,11 +109,11 @@ class Layout:
     aliases: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Asset key and band number by alias of `stac_cfg`."""
     cache: dict[str, list[ItemBand]] = field(default_factory=dict)
-    """Bands found by name."""
+    """Bands by requested name, filled on first use."""
     file_bands: dict[tuple[str, int], str] = field(default_factory=dict)
-    """Names of bands in file names, by asset key and band number, where they are the same in all items."""
+    """Names of bands in file names, by asset key and band number, if they are the same in all items."""
     radiometry: dict[Any, Radiometry | None] = field(default_factory=dict)
-    """Scale and offset of bands by all that they depend on."""
+    """Scale and offset of bands by the metadata that determine them."""
 
 
 def layouts_of(
@@ -167,7 +167,7 @@ _GDAL_TYPES = {
 
 
 def _usable(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields of a band without names, data types and nodata values that cannot be read."""
+    """Return the fields of a band without invalid names, data types and nodata values."""
     fields = {k: v for k, v in fields.items() if not k.endswith("name") or isinstance(v, str | int | None)}
     for name, read in (("data_type", _dtype), ("nodata", _number)):
         if name in fields and (value := read(fields[name])) != fields[name]:
@@ -187,7 +187,7 @@ def _number(value: object) -> object:
 
 
 def _statement(item: pystac.Item) -> dict[str, Any]:
-    """Return everything of an item that its layout depends on."""
+    """Return the fields of an item that determine its layout."""
     assets = {
         key: (
             None if asset.media_type is None else str(asset.media_type).lower(),
@@ -234,7 +234,9 @@ def _parse(
     keys = dict.fromkeys(key for key, _ in parsed.meta.bands)
     bands = [band for key in keys if key in assets for band in _bands_of(assets[key], product, parsed, aliases)]
     config_aliases = _config_of(config, item.collection_id).get("aliases", {})
-    chosen = {alias: (band, 1) if isinstance(band, str) else tuple(band) for alias, band in config_aliases.items()}
+    configured_aliases = {
+        alias: (band, 1) if isinstance(band, str) else tuple(band) for alias, band in config_aliases.items()
+    }
 
     def parse_asset(key: str) -> list[ItemBand]:
         asset = replace(assets[key], media_type="image/tiff", roles=["data"])
@@ -242,7 +244,12 @@ def _parse(
         return _bands_of(replace(asset, roles=assets[key].roles), product, parsed, {})
 
     return Layout(
-        product=product, sample=item.id, bands=bands, keys=tuple(assets), parse_asset=parse_asset, aliases=chosen
+        product=product,
+        sample=item.id,
+        bands=bands,
+        keys=tuple(assets),
+        parse_asset=parse_asset,
+        aliases=configured_aliases,
     )
 
 
@@ -310,14 +317,14 @@ def _bands_of(
     all_names: list[tuple[str, str]] = []
     for i in range(count):
         eo: Mapping[str, Any] = optical[i] if i < len(optical) else {}
-        stated_name = eo.get("name")
-        band = _product_band(product, of_product, stated_name, i + 1, count)
+        band_name = eo.get("name")
+        band = _product_band(product, of_product, band_name, i + 1, count)
         common = _common_name(eo) or (band.common if band else None)
         wavelength = eo.get("center_wavelength", eo.get("eo:center_wavelength"))
         if wavelength is None and band is not None:
             wavelength = band.wavelength
-        name = key if count == 1 else str(stated_name or (band.name if band else None) or common or f"{key}_{i + 1}")
-        names = (name, key if count == 1 else None, stated_name, common, band.name if band else None)
+        name = key if count == 1 else str(band_name or (band.name if band else None) or common or f"{key}_{i + 1}")
+        names = (name, key if count == 1 else None, band_name, common, band.name if band else None)
         # without raster:bands, odc-stac has one band, which states what holds for the whole asset
         metadata = parsed.meta.bands.get((key, i + 1)) or parsed.meta.bands[key, 1]
         entry = fields | (dict(raster[i]) if i < len(raster) else {})
@@ -333,8 +340,8 @@ def _bands_of(
                 assumed_single=unnamed and band is None,
             )
         )  # fmt: skip
-        all_names.append((str(stated_name or ""), str(_common_name(eo) or "")))
-        if (stated_name or common or band is not None) and not {stated_name, common} & ALPHA:
+        all_names.append((str(band_name or ""), str(_common_name(eo) or "")))
+        if (band_name or common or band is not None) and not {band_name, common} & ALPHA:
             data_bands.append(i + 1)
     band_names = tuple(all_names) if count > 1 and any(map(any, all_names)) else ()
     return [replace(band, data_bands=tuple(data_bands), band_names=band_names) for band in result]
@@ -369,8 +376,8 @@ def _product_band(
         return of_asset[0]
     if of_asset:
         return next((band for band in of_asset if band.index == index), None)
-    named = bands_at(product, name) if product is not None and name and count == 1 else []
-    return named[0] if len(named) == 1 else None
+    matches = bands_at(product, name) if product is not None and name and count == 1 else []
+    return matches[0] if len(matches) == 1 else None
 
 
 def _config(stac_cfg: StacConfig | None) -> dict[str, Any]:

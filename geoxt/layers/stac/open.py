@@ -13,16 +13,16 @@ from odc.geo.geobox import GeoBox
 from geoxt.errors import InputError
 from geoxt.layers import products
 from geoxt.layers.area import SomeBounds, SomeGeometry, area_of
-from geoxt.layers.assemble import LayerMetadata, Placement, assemble
+from geoxt.layers.assemble import LayerMetadata, LayerOptions
 from geoxt.layers.exclusion_masks import SomeExclude, split_exclude, with_masks
-from geoxt.layers.native import assemble_native, is_native
+from geoxt.layers.native import assemble_layer
 from geoxt.layers.options import StacOptions
 from geoxt.layers.products import Product
 from geoxt.layers.radiometry import check_baseline
 from geoxt.layers.stac.bands import choose_bands, legend_of
 from geoxt.layers.stac.duplicates import newest_first
 from geoxt.layers.stac.filters import Selection, SomeTimes, parse_times
-from geoxt.layers.stac.item_bands import Choice, OpenItem
+from geoxt.layers.stac.item_bands import OpenItem, PixelOptions
 from geoxt.layers.stac.layouts import StacConfig, layouts_of
 from geoxt.layers.stac.match_products import match_products
 from geoxt.layers.stac.scenes import count_bands, scenes_of, units_of
@@ -87,9 +87,9 @@ def open_stac(
         Ids of collections; by default all.
     bbox, intersects
         Area to open: west, south, east and north in degrees (west greater than east across the antimeridian), or a
-        geometry in degrees, also with longitudes of 0 to 360. A polygon with longitudes of both signs is taken as one
-        across the antimeridian if that is less than 60 degrees wide, else as one across Greenwich. Only items that
-        intersect the area are opened, and the layer is cut to its bounds.
+        geometry in degrees, also with longitudes of 0 to 360. A polygon with longitudes of both signs crosses the
+        antimeridian if it is then less than 60 degrees wide, else Greenwich. Only items that intersect the area are
+        opened, and the layer is cropped to its bounds.
     datetime
         Time interval: "2020-06", "2020-06-01/2020-08-31", "2020-06-01/..", or a pair.
     query
@@ -207,8 +207,7 @@ def open_stac(
         query=query, limit=limit,
     )  # fmt: skip
     stac_items = newest_first(read_items(source, selection), deduplicate=deduplicate)
-    if isinstance(product, str):
-        product = products.get(product)
+    product = products.resolve(product)
     item_products = match_products(stac_items) if product is None else [product] * len(stac_items)
     check_baseline(item_products, baseline)
     layouts = layouts_of(stac_items, item_products, stac_cfg)
@@ -220,19 +219,19 @@ def open_stac(
     ]
     credentials = make_credentials(sign, env, cache)
     exclude, masks = split_exclude(exclude)
-    choice = Choice(
+    pixel_options = PixelOptions(
         dtype=None if dtype is None else str(np.dtype(dtype)), nodata=nodata, rescale=rescale, exclude=exclude,
         headers=_headers(headers), credentials=credentials, trust=trust, source_crs=source_crs,
     )  # fmt: skip
-    placement = Placement(
+    options = LayerOptions(
         crs=crs, resolution=resolution, grid=grid, area=area, groupby=groupby, composite=composite, rescale=rescale,
         nodata=nodata, resampling=resampling, chunks=chunks, errors=errors, credentials=credentials,
         name=name or stac_items[0].collection_id,
     )  # fmt: skip
-    items, known_headers = count_bands(items, choice)
-    scenes, metadata = scenes_of(items, choice, known_headers), _metadata_of(items, choice)
+    items, known_headers = count_bands(items, pixel_options)
+    scenes, metadata = scenes_of(items, pixel_options, known_headers), _metadata_of(items, pixel_options)
     scenes = with_masks(scenes, masks, credentials) if masks else scenes
-    return assemble_native(scenes, metadata, placement) if is_native(crs) else assemble(scenes, metadata, placement)
+    return assemble_layer(scenes, metadata, options)
 
 
 def _headers(headers: Literal["missing", "all"]) -> Literal["missing", "all"]:
@@ -242,7 +241,7 @@ def _headers(headers: Literal["missing", "all"]) -> Literal["missing", "all"]:
     return headers
 
 
-def _metadata_of(items: Sequence[OpenItem], choice: Choice) -> LayerMetadata:
+def _metadata_of(items: Sequence[OpenItem], pixel_options: PixelOptions) -> LayerMetadata:
     """Return the bands, classes and attributes that the scenes of items share."""
     first = items[0]
     bands, product = first.bands, first.product
@@ -257,8 +256,8 @@ def _metadata_of(items: Sequence[OpenItem], choice: Choice) -> LayerMetadata:
             "wavelength": tuple(np.nan if band.wavelength is None else band.wavelength for band in bands),
         },
         categorical=legend is not None or _is_bit_field(first),
-        units=units_of(first, choice),
-        unit_length=len(product.bands) if product and product.embedding and product.embedding.unit_length else 0,
+        units=units_of(first, pixel_options),
+        unit_length=product.unit_length if product is not None else 0,
     )
 
 

@@ -20,7 +20,7 @@ Page = Any
 TOTAL = 300.0
 """Seconds of all waits between retries of one search."""
 EMPTY = 20
-"""Empty pages in a row that are followed to the next."""
+"""Maximum number of consecutive empty pages."""
 ADVICE = "Check the URL in a browser. Or pass the URL of the API and narrower criteria."
 
 
@@ -61,35 +61,35 @@ def items_of_pages(
     ReadError
         If a page is not an ItemCollection, pages repeat, or fewer items came than the API states.
     """
-    visited, known, stated, empty, count = set[str](), dict[Any, set[str]](), None, 0, 0
+    visited, contents, number_matched, empty_pages, count = set[str](), dict[Any, set[str]](), None, 0, 0
     while True:
         features = _features(page, url)
-        stated = matched(page) if stated is None else stated
-        fresh = [feature for feature in features if is_new(feature, known, url)]
-        count += len(fresh)
-        if features and not fresh:
+        number_matched = matched(page) if number_matched is None else number_matched
+        new_features = [feature for feature in features if is_new(feature, contents, url)]
+        count += len(new_features)
+        if features and not new_features:
             problem = f"Cannot list the items of {redact_url(url)!r}: this page repeats items of pages before it."
             raise ReadError(problem, remedy=ADVICE)
-        for feature in fresh:
+        for feature in new_features:
             yield remote_item(feature, url)
         link = _next_link(page, url)
         if link is None:
             break
-        empty = 0 if features else empty + 1
+        empty_pages = 0 if features else empty_pages + 1
         step = json.dumps(link, sort_keys=True)
-        if step in visited or empty > EMPTY:
-            reason = "its link was followed before" if step in visited else f"{empty} pages before it are empty"
+        if step in visited or empty_pages > EMPTY:
+            reason = "its link was followed before" if step in visited else f"{empty_pages} pages before it are empty"
             raise ReadError(f"Cannot get the page after {redact_url(url)!r}: {reason}.", remedy=ADVICE)
         visited.add(step)
         page, url = follow(link, url)
-    if stated is not None and count < stated:
-        problem = f"Cannot list all items of {redact_url(url)!r}: the API states {stated} and returned {count}."
+    if number_matched is not None and count < number_matched:
+        problem = f"Cannot list all items of {redact_url(url)!r}: the API states {number_matched} and returned {count}."
         remedy = f"Try again. If the API only estimates their number, pass {{limit:{count}}}."
         raise ReadError(problem, remedy=remedy, value=count, argument="limit")
 
 
 def _features(page: Page, url: str) -> list[dict[str, Any]]:
-    """Return the items of a page; that of an error, or with fewer items than it states, raises."""
+    """Return the items of a page; raise if it states an error, or holds fewer items than it states."""
     features = page.get("features") if isinstance(page, Mapping) else None
     if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
         reason = f"it is not an ItemCollection: {redact_url(json.dumps(page)[:200])}"
@@ -113,21 +113,21 @@ def _next_link(page: Mapping[str, Any], url: str) -> Mapping[str, Any] | None:
     return link
 
 
-def is_new(feature: Mapping[str, Any], known: dict[Any, set[str]], url: str) -> bool:
-    """Return whether an item differs from earlier items, whose contents are in `known`, and add it to them.
+def is_new(feature: Mapping[str, Any], contents: dict[Any, set[str]], url: str) -> bool:
+    """Return whether an item differs from earlier items, whose contents are in `contents`, and add it to them.
 
     Warns of another item of its id and collection that differs in footprint, dates or files.
     """
     key, content = _identity(feature), _content(feature)
-    contents = known.setdefault(key, set())
-    if content in contents:
+    earlier = contents.setdefault(key, set())
+    if content in earlier:
         return False
-    if contents:
+    if earlier:
         msg = (
             f"Items of {redact_url(url)!r} have the id {feature.get('id')!r} and differ in footprint, dates or files. "
         )
         warnings.warn(f"{msg}All of them are opened.", CatalogWarning, stacklevel=2)
-    contents.add(content)
+    earlier.add(content)
     return True
 
 
@@ -153,8 +153,8 @@ def matched(page: Page) -> int | None:
     if not isinstance(page, Mapping):
         return None
     context = page.get("context")
-    stated = page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None
-    return next((count for value in stated if (count := _count(value)) is not None), None)
+    values = page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None
+    return next((count for value in values if (count := _count(value)) is not None), None)
 
 
 def _count(value: object) -> int | None:
@@ -174,7 +174,7 @@ class _Owned(dict[str, Any]):
 
 
 def from_owned(feature: Mapping[str, Any]) -> pystac.Item:
-    """Return the item of a dict whose parts nothing else refers to: they are changed, and become parts of the item."""
+    """Return the item of a dict, whose content is modified and becomes part of the item."""
     return pystac.Item.from_dict(_Owned(feature), preserve_dict=False)
 
 
@@ -194,7 +194,7 @@ def parse_item(feature: object, address: str | None = None) -> pystac.Item:
     Raises
     ------
     ReadError
-        If it is not a STAC item; with `address`, that of the file or page that it is from.
+        If it is not a STAC item; the message names `address`, the file or page that it is from.
     """
     fields: dict[str, Any] = dict(feature) if isinstance(feature, Mapping) else {}
     source = "" if address is None else f" from {redact_url(address)!r}"
@@ -205,7 +205,7 @@ def parse_item(feature: object, address: str | None = None) -> pystac.Item:
         if isinstance(item.id, str):
             return item
         reason = "it has no id"
-    except Exception as error:  # noqa: BLE001 (pystac raises whatever a malformed item leads to)
+    except Exception as error:  # noqa: BLE001 (pystac raises many classes for malformed items)
         reason = redact_url(f"{type(error).__name__}: {str(error).rstrip('.')}")
     problem = f"Cannot read item {fields.get('id')!r}{source}: {reason}."
     raise ReadError(problem, remedy=ADVICE if address and is_remote(address) else "Pass STAC items.") from None

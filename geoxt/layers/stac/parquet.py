@@ -169,12 +169,12 @@ def _near(boxes: Any, area: Area) -> Array:
     structs = boxes.combine_chunks()
     xmin, ymin, xmax, ymax = (structs.field(side).to_numpy(zero_copy_only=False).astype(float) for side in SIDES)
     missing = ~np.isfinite(xmin + ymin + xmax + ymax) | ~structs.is_valid().to_numpy(zero_copy_only=False)
-    around = (xmin > xmax) | (xmax - xmin > 180)  # across the antimeridian: its geometry decides
+    crosses = (xmin > xmax) | (xmax - xmin > 180)  # across the antimeridian: its geometry decides
     near = np.zeros(len(boxes), bool)
     for west, south, east, north in shapely.bounds(shapely.get_parts(area.shape)) + SLACK * np.array([-1, -1, 1, 1]):
-        inside = around.copy()
-        for turn in (-360, 0, 360):
-            inside |= (xmin + turn <= east) & (xmax + turn >= west)
+        inside = crosses.copy()
+        for shift in (-360, 0, 360):
+            inside |= (xmin + shift <= east) & (xmax + shift >= west)
         near |= inside & (ymin <= north) & (ymax >= south)
     return near | missing
 

@@ -1,6 +1,6 @@
 """Grids of assets by the STAC projection extension (any version), as far as its fields are usable and agree.
 
-A field that cannot be used counts as missing: the next field is asked, at last the header of the file.
+An invalid field counts as missing: the next field is used, and finally the header of the file.
 https://github.com/stac-extensions/projection
 """
 
@@ -23,13 +23,13 @@ from geoxt.errors import CRSError
 from geoxt.types import Mask
 
 MAX_ASPECT = 1000
-"""Largest quotient of width and height of a pixel; above it, a transform is in another order."""
+"""Maximum ratio of width and height of a pixel; above it, a transform is in another order."""
 MAX_EXTENT = 30
-"""Largest quotient of the extents of a grid and of the item's `bbox`, which may be that of the valid part."""
+"""Maximum ratio of the extents of a grid and of the item's `bbox`, which may be that of the valid part."""
 MAX_REDUCTION = 300
-"""Largest quotient of the extents of the item's `bbox` and of a grid, which may be that of a part."""
+"""Maximum ratio of the extents of the item's `bbox` and of a grid, which may cover a part of the item."""
 MAX_SIDE = 2**31 - 1
-"""Largest number of rows or columns of a raster of GDAL."""
+"""Maximum number of rows or columns of a raster of GDAL."""
 _METRES = 111_320.0
 """Metres in a degree of latitude."""
 
@@ -153,7 +153,7 @@ def _is_plausible(a: float, b: float, c: float, d: float, e: float, f: float) ->
 
 
 def _agrees(transform: Sequence[float], bounds: Sequence[float], rows: int, cols: int) -> bool:
-    """Return whether the bounds of a grid are those stated, within 2 pixels or 5 %: some are those of pixel centers."""
+    """Return whether a transform agrees with bounds within 2 pixels or 5 %: some bounds are those of pixel centers."""
     a, b, c, d, e, f = transform
     xs = c, c + a * cols, c + b * rows, c + a * cols + b * rows
     ys = f, f + d * cols, f + e * rows, f + d * cols + e * rows
@@ -180,9 +180,9 @@ def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | 
     """Return which grids lie far from the `bbox` of their items, or are far larger or smaller; False without a box."""
     result = np.zeros(len(grids), bool)
     by_crs: dict[int, list[int]] = {}
-    usable = [_numbers(box, 4) for box in boxes]
+    valid_boxes = [_numbers(box, 4) for box in boxes]
     for i, grid in enumerate(grids):
-        if usable[i] is not None:
+        if valid_boxes[i] is not None:
             by_crs.setdefault(id(grid.crs), []).append(i)
     for indices in by_crs.values():
         crs = grids[indices[0]].crs
@@ -194,12 +194,12 @@ def contradicts_bbox(grids: Sequence[GeoBox], boxes: Iterable[Sequence[float] | 
         longitude = np.where(np.isfinite(longitude), longitude, np.nan)  # outside the domain of the CRS, thus far
         unit = 1.0 if crs.geographic else crs.proj.axis_info[0].unit_conversion_factor / _METRES
         extent = unit * np.maximum(np.hypot(a, d) * cols, np.hypot(b, e) * rows)
-        west, south, east, north = np.array([usable[i] for i in indices]).T
+        west, south, east, north = np.array([valid_boxes[i] for i in indices]).T
         width = np.where(east < west, east + 360 - west, east - west)  # west above east: across the antimeridian
-        around = np.abs((longitude - west - width / 2 + 180) % 360 - 180) - width / 2  # degrees outside of the box
-        beyond = np.maximum(south - latitude, latitude - north)
+        outside_x = np.abs((longitude - west - width / 2 + 180) % 360 - 180) - width / 2  # degrees outside of the box
+        outside_y = np.maximum(south - latitude, latitude - north)
         cosine = np.maximum(np.cos(np.radians(np.clip(latitude, -89, 89))), 0.02)
-        far = ~((beyond <= extent + 0.1) & (around * cosine <= extent + 0.1))
+        far = ~((outside_y <= extent + 0.1) & (outside_x * cosine <= extent + 0.1))
         size = np.maximum(width * cosine, north - south)
         larger = (size > 0) & (extent > MAX_EXTENT * size) & (extent > 0.1)
         # boxes round the Earth are those of some scenes across the antimeridian

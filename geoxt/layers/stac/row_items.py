@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _VERSIONS = {None, "1.0.0", "1.1.0"}
-"""Versions of STAC whose fields pystac takes over as they are, except for extensions."""
+"""Versions of STAC whose fields, except for extensions, pystac leaves unchanged."""
 _ASSET_FIELDS = ("href", "type", "title", "description", "roles")
 """Fields of an asset that pystac has as attributes."""
 _ABSOLUTE = r"^(https?://|s3://|gs://)[^\\]*$"
@@ -50,7 +50,7 @@ class RowItem(pystac.Item):
     """An item of a row of a table."""
 
     def __init__(self, *, address: str | None, shape: bytes | None, is_box: bool | None, **fields: Any) -> None:
-        # not that of pystac.Item, which takes most of the time to open a table
+        # without that of pystac.Item, which would take most of the time to open a table
         self.links, self.extra_fields, self.collection = [], {}, None
         self.__dict__.update(fields)
         self.is_box = is_box
@@ -90,8 +90,8 @@ def row_items(
         part = batch if len(rows) == batch.num_rows else batch.take(rows)
         for row, row_item in zip(rows.tolist(), _items_of_group(part, parse, address), strict=False):
             items[row] = row_item
-    others = [row for row, item in enumerate(items) if item is None]
-    dicts = dict_rows(batch.take(others)) if others else iter(())
+    unread_rows = [row for row, item in enumerate(items) if item is None]
+    dicts = dict_rows(batch.take(unread_rows)) if unread_rows else iter(())
     for item in items:
         yield parse(next(dicts)) if item is None else item
 

@@ -13,14 +13,14 @@ from geoxt.layers.stac.bands import find_band, quality_bands
 from geoxt.layers.stac.filters import interval
 from geoxt.layers.stac.hrefs import require_href
 from geoxt.layers.stac.item_assets import ItemAssets
-from geoxt.layers.stac.item_bands import Choice, OpenItem, asset_key, band_dtype, band_radiometry, sidecar_scales
+from geoxt.layers.stac.item_bands import OpenItem, PixelOptions, asset_key, band_dtype, band_radiometry, sidecar_scales
 from geoxt.layers.stac.item_footprints import data_footprint
 from geoxt.layers.stac.layouts import ItemBand
 from geoxt.pixels.reader import Header
 from geoxt.source import Asset, Scene
 
 
-def count_bands(items: Sequence[OpenItem], choice: Choice) -> tuple[list[OpenItem], dict[str, Header]]:
+def count_bands(items: Sequence[OpenItem], pixel_options: PixelOptions) -> tuple[list[OpenItem], dict[str, Header]]:
     """Return items with all bands of assets whose number of bands is not stated, and the headers read for it by href.
 
     Only headers that are required anyway are read, one for each collection and asset key. Without them, one band is
@@ -28,16 +28,16 @@ def count_bands(items: Sequence[OpenItem], choice: Choice) -> tuple[list[OpenIte
     """
     by_layout = {id(item.layout): item for item in reversed(items)}
     required: dict[tuple[str | None, str], str] = {}
-    for item in items if choice.headers == "all" else by_layout.values():
+    for item in items if pixel_options.headers == "all" else by_layout.values():
         for band in item.bands:
-            if choice.headers == "all" or item.is_zarr(band) or band_dtype(item, band, choice) is None:
+            if pixel_options.headers == "all" or item.is_zarr(band) or band_dtype(item, band, pixel_options) is None:
                 key = asset_key(item, band)
                 if key not in required and (band.assumed_single or band.name == band.numbered_name):
-                    require_href(item.item, band.key, trust=choice.trust)
+                    require_href(item.item, band.key, trust=pixel_options.trust)
                     required[key] = item.href(band)
     if not required:
         return list(items), {}
-    lookup = ItemAssets(choice)
+    lookup = ItemAssets(pixel_options)
     pairs = [(i, band) for i in by_layout.values() for band in i.bands if i.href(band) in set(required.values())]
     by_href = lookup.read_headers(list(dict.fromkeys(required.values())), pairs)
     layouts = list(by_layout.values())
@@ -50,7 +50,7 @@ def count_bands(items: Sequence[OpenItem], choice: Choice) -> tuple[list[OpenIte
 
 
 def scenes_of(
-    items: Sequence[OpenItem], choice: Choice, known_headers: Mapping[str, Header] | None = None
+    items: Sequence[OpenItem], pixel_options: PixelOptions, known_headers: Mapping[str, Header] | None = None
 ) -> list[Scene]:
     """Build scenes from STAC items.
 
@@ -66,8 +66,10 @@ def scenes_of(
     ReadError
         If a required header cannot be read.
     """
-    lookup = ItemAssets(choice, known_headers or {})
-    lookup.prepare([(item, band) for item in items for band in (*item.bands, *_quality_bands(item, choice.exclude))])
+    lookup = ItemAssets(pixel_options, known_headers or {})
+    lookup.prepare(
+        [(item, band) for item in items for band in (*item.bands, *_quality_bands(item, pixel_options.exclude))]
+    )
     scenes = []
     for item in items:
         start, end = interval(item.item)
@@ -82,18 +84,18 @@ def scenes_of(
                 start=start,
                 end=end,
                 cloud_cover=_cloud_cover(item.item),
-                quality=quality_of(item.product, choice.exclude, item.item.id, quality_asset),
+                quality=quality_of(item.product, pixel_options.exclude, item.item.id, quality_asset),
                 geometry=data_footprint(item.item),
             )
         )
     return scenes
 
 
-def units_of(item: OpenItem, choice: Choice) -> tuple[str, ...]:
+def units_of(item: OpenItem, pixel_options: PixelOptions) -> tuple[str, ...]:
     """Return the unit of each band's physical values."""
     rules = [band_radiometry(item, band, strict=False) for band in item.bands]
-    if choice.rescale and None in rules:
-        of_scene = sidecar_scales(item, choice)
+    if pixel_options.rescale and None in rules:
+        of_scene = sidecar_scales(item, pixel_options)
         rules = [band_radiometry(item, band, strict=False, of_scene=of_scene) for band in item.bands]
     return tuple(rule.unit if rule is not None else "1" for rule in rules)
 

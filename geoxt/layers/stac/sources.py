@@ -223,10 +223,10 @@ def _with_self_href(content: Mapping[str, Any], href: str) -> Any:
 
 def _warn_of_further_pages(page: Mapping[str, Any]) -> None:
     """Warn if an ItemCollection is a saved page of an API that states further items."""
-    count, stated = len(page["features"]), matched(page)
-    if stated is not None and count < stated:
-        text = f"The ItemCollection holds {count} items and states {stated}: it is one page of a longer list. Pass the "
-        warnings.warn(f"{text}URL of the API for all of them.", CatalogWarning, stacklevel=2)
+    count, number_matched = len(page["features"]), matched(page)
+    if number_matched is not None and count < number_matched:
+        text = f"The ItemCollection holds {count} items and states {number_matched}: it is one page of a longer list. "
+        warnings.warn(f"{text}Pass the URL of the API for all of them.", CatalogWarning, stacklevel=2)
 
 
 def _catalog(kind: type[pystac.Catalog], href: str) -> pystac.Catalog:
@@ -254,7 +254,7 @@ def _load(path: str) -> dict[str, Any]:
         if lines:
             return {"type": "FeatureCollection", "features": [json.loads(line) for line in lines]}
         content = json.loads(text)
-        reason = _fault(content)
+        reason = _invalid_reason(content)
     except (OSError, ValueError, RecursionError) as error:
         reason = str(error)
     if reason is None:
@@ -294,14 +294,14 @@ def _fetch(url: str, policy: RetryPolicy = DEFAULT) -> dict[str, Any]:
         problem = f"Cannot read STAC from {redact_url(url)!r}: {redact_url(str(error))}."
         problem += "" if pause is None else f" The server asks to wait {pause:.0f} s."
         raise ReadError(problem, remedy=remedy) from None
-    reason = _fault(content)
+    reason = _invalid_reason(content)
     if reason is not None:
         raise ReadError(f"Cannot read STAC from {redact_url(url)!r}: {reason}.", remedy=remedy)
     return content
 
 
-def _fault(content: object) -> str | None:
-    """Return why the content of a page or file is not as STAC demands, or `None`."""
+def _invalid_reason(content: object) -> str | None:
+    """Return why the content of a page or file is not valid STAC, or `None`."""
     if not isinstance(content, dict):
         return "it is not a JSON object"
     for name, kind in (("links", dict), ("conformsTo", str), ("features", dict)):

@@ -69,6 +69,3 @@ def zarr_band(item: str, band: ItemBand, header: Header) -> Asset:
         offset=header.offsets[position],
         array=array,
     )
-
-
-__all__ = ["read_stores", "zarr_band"]

@@ -60,9 +60,9 @@ def _automatic(header: VectorHeader, column: str, values: list[Value], missing: 
         raise LabelError(problem, remedy=remedy, argument="classes")
     if all(isinstance(v, int) and not isinstance(v, bool) for v in values):
         return [(v, int(v)) for v in values if v is not None]
-    other = [v for v in values if not isinstance(v, str)]
-    if other:
-        problem += f": its value {other[0]!r} is neither a text nor an integer."
+    invalid = [v for v in values if not isinstance(v, str)]
+    if invalid:
+        problem += f": its value {invalid[0]!r} is neither a text nor an integer."
         raise LabelError(problem, remedy="Pass {classes} with a code for each value.", argument="classes")
     return [(v, code) for code, v in enumerate(values, 1)]
 
@@ -70,7 +70,7 @@ def _automatic(header: VectorHeader, column: str, values: list[Value], missing: 
 def _explicit_codes(
     header: VectorHeader, column: str, values: list[Value], classes: Any, *, missing: bool
 ) -> list[tuple[Value, int]]:
-    """Return the values and codes that the caller chose."""
+    """Return value and code for each entry of `classes=`."""
     rows = classes.items() if isinstance(classes, Mapping) else ((v, code) for code, v in enumerate(classes, 1))
     pairs = [(v.item() if isinstance(v, np.generic) else v, int(code)) for v, code in rows]
     present = {*values, *([None] if missing else [])}
@@ -100,7 +100,7 @@ def legend_of(coding: Coding, background: int, nodata: int | None, legend: Legen
     return Legend.from_rows(row for row in [(background, first, "#000000"), *rows] if row[0] != nodata)
 
 
-def type_of(codes: Sequence[int]) -> np.dtype[Any]:
+def smallest_dtype(codes: Sequence[int]) -> np.dtype[Any]:
     """Return the smallest integer dtype that holds all codes."""
     for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32"):
         limits = np.iinfo(name)

@@ -16,12 +16,12 @@ from geoxt.grid import grid_of
 from geoxt.layers import products
 from geoxt.layers.options import VectorOptions
 from geoxt.layers.products import Product
-from geoxt.layers.vector.classes import coding_of, legend_of, require_free_background, type_of
+from geoxt.layers.vector.classes import coding_of, legend_of, require_free_background, smallest_dtype
 from geoxt.legend import Legend
 from geoxt.pixels.vector_file import Bounds, VectorHeader, read_vector_header
 from geoxt.source import VectorSource, WindowFeatures, to_layer, view_of
 from geoxt.source.project_geometries import bounds_in_crs
-from geoxt.trees import grids_of, tree_of
+from geoxt.trees import grids_of
 from geoxt.types import SomeCRS, SomePath
 from geoxt.windows import Window
 
@@ -151,7 +151,7 @@ def open_vector(
     codes = [*coding.names, background, *([] if nodata is None else [nodata])]
     attrs: dict[Any, Any] = {"long_name": title}
     source = VectorSource(
-        file=header, grid=next(iter(targets.values())), dtype=np.dtype("int64") if instances else type_of(codes),
+        file=header, grid=next(iter(targets.values())), dtype=np.dtype("int64") if instances else smallest_dtype(codes),
         column=column, classes=coding.codes, by=by, instances=instances, all_touched=all_touched, background=background,
         nodata=None if nodata is None else float(nodata),
     )  # fmt: skip
@@ -167,7 +167,7 @@ def open_vector(
     }
     if not isinstance(like, xr.DataTree):
         return layers[""]
-    return tree_of({node: node_layer.to_dataset() for node, node_layer in layers.items()})
+    return xr.DataTree.from_dict({node: node_layer.to_dataset() for node, node_layer in layers.items()})
 
 
 def features(layer: xr.DataArray, window: Window) -> WindowFeatures:
@@ -237,8 +237,7 @@ def _overlapping_grids(header: VectorHeader, grids: dict[str, GeoBox]) -> dict[s
 
 
 def _vector_product(product: str | Product | None, path: SomePath) -> Product | None:
-    if isinstance(product, str):
-        product = products.get(product)
+    product = products.resolve(product)
     if product is None:
         return None
     if product.kind != "shapes":

@@ -91,7 +91,7 @@ class WindowDataModule(ResumableDataModule):
         self.data: Any = from_nodes({n: _without_time(ds, n, times=times) for n, ds in nodes.items()}, like=data)
         self.split = split
         self.size = parse_size(size)
-        self.eval_size = parse_size(eval_size, what="eval_size")
+        self.eval_size = parse_size(eval_size, argument="eval_size")
         self.batch_size = batch_size
         self.num_workers = num_workers
         length = max(length // batch_size, 1) * batch_size

@@ -118,7 +118,7 @@ def test_curvilinear_and_irregular_grids_raise():
     with pytest.raises(GridError, match="Resample it to a regular grid"):
         geoxt.open_xarray(xr.Dataset(values, {"lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}), source_crs=4326)
     named = {"lat": (("j", "i"), lat, {"standard_name": "latitude"}), "t": (("j", "i"), lat)}
-    with pytest.raises(GridError, match="its grid is given by lat"):
+    with pytest.raises(GridError, match="its grid is not regular, but given by lat"):
         geoxt.open_xarray(xr.Dataset(named))
     ds = era5().isel(level=0)
     uneven = ds.assign_coords(latitude=("latitude", np.sort(ds.latitude.values**3), ds.latitude.attrs))

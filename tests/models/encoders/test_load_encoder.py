@@ -81,7 +81,7 @@ def test_missing_library_is_named(tmp_path, monkeypatch):
         models.load("torchgeo:TileNet_Weights.NAIP_ALL_TILE2VEC", bands=["R", "G", "B", "NIR"], file=tmp_path / "x.pth")
 
 
-def test_encoder_names_are_those_that_match_the_bands():
+def test_encoder_names_match_the_bands():
     radar = models.encoder_names(["VV", "VH"])
     assert "croma:base" in radar
     assert not [name for name in radar if "CopernicusFM" in name]  # it needs bandwidths

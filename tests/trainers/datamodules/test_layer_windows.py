@@ -23,7 +23,7 @@ from geoxt.trainers import (
     fit,
     legend_of_labels,
 )
-from geoxt.trees import nodes_of, tree_of
+from geoxt.trees import nodes_of
 
 ZONES = {"west": ("EPSG:32615", 700_000), "east": ("EPSG:32616", 300_000)}
 
@@ -48,7 +48,7 @@ def zone(name, seed, *, codes=(3, 11), shift=0):
 
 @pytest.fixture(scope="module")
 def tree():
-    return tree_of({"west": zone("west", 0), "east": zone("east", 1)})
+    return xr.DataTree.from_dict({"west": zone("west", 0), "east": zone("east", 1)})
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +122,8 @@ def test_card_holds_statistics_and_classes_of_all_nodes(tree, module):
     assert {window.node for window in module.windows} == {"west", "east"}
     np.testing.assert_allclose(card.mean, [np.concatenate(band_pixels).mean() for band_pixels in pixels])
     np.testing.assert_allclose(card.std, [np.concatenate(band_pixels).std() for band_pixels in pixels])
-    other = tree_of({"west": zone("west", 0), "east": zone("east", 1, codes=(3, 5))})
-    legend = legend_of_labels(tree_of({node: ds[["mask"]] for node, ds in nodes_of(other).items()}))
+    other = xr.DataTree.from_dict({"west": zone("west", 0), "east": zone("east", 1, codes=(3, 5))})
+    legend = legend_of_labels(xr.DataTree.from_dict({node: ds[["mask"]] for node, ds in nodes_of(other).items()}))
     assert (legend.codes, legend.names) == ((3, 11, 5), ("class 3", "class 11", "class 5"))
 
 
@@ -131,16 +131,16 @@ def test_inconsistent_nodes_raise(tree):
     east = zone("east", 1)
     with pytest.raises(InputError, match="split of the nodes"):
         WindowDataModule(tree, by_block(east, size=16), size=16)
-    odd = tree_of({"west": zone("west", 0), "east": east.assign_coords(band=["red", "nir"])})
+    odd = xr.DataTree.from_dict({"west": zone("west", 0), "east": east.assign_coords(band=["red", "nir"])})
     with pytest.raises(InputError, match="nodes with different bands"):
         WindowDataModule(odd, by_block(odd, size=16), size=16).card()
-    fewer = tree_of({"west": zone("west", 0)[["image"]], "east": east.isel(band=[0])[["image"]]})
+    fewer = xr.DataTree.from_dict({"west": zone("west", 0)[["image"]], "east": east.isel(band=[0])[["image"]]})
     with pytest.raises(InputError, match="different numbers of bands: {'west': 2, 'east': 1}"):
         statistics(fewer, [])
-    other = tree_of({node: ds.rename(mask="labels") for node, ds in nodes_of(tree).items()})
+    other = xr.DataTree.from_dict({node: ds.rename(mask="labels") for node, ds in nodes_of(tree).items()})
     with pytest.raises(InputError, match="the layer 'mask' of node 'west': the layers are"):
         WindowDataModule(other, by_block(other, size=16), size=16).card()
-    late = tree_of({"west": zone("west", 0), "east": east.expand_dims(time=2)})
+    late = xr.DataTree.from_dict({"west": zone("west", 0), "east": east.expand_dims(time=2)})
     with pytest.raises(InputError, match="the 2 time steps of node 'east' as on one image"):
         WindowDataModule(late, by_block(late, size=16), size=16)
 
