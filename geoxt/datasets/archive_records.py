@@ -114,8 +114,8 @@ def require_members(part: Part, group: Sequence[Archive], folder: Path, path: Pa
     """
     below = f"{group[0].extract_to}/" if group[0].extract_to else ""
     expected = dict.fromkeys(prefix for archive in group for prefix in archive.members if part.prefixes(archive))
-    needed = {prefix for archive in group for prefix in part.prefixes(archive)}
-    absent = [p for p in expected if p in needed and not _exists(folder, p.removeprefix(below))]
+    required = {prefix for archive in group for prefix in part.prefixes(archive)}
+    absent = [p for p in expected if p in required and not _exists(folder, p.removeprefix(below))]
     if not absent or _has_other_layout(part, folder, below):
         return
     names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())

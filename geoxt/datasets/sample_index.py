@@ -57,11 +57,13 @@ def build(spec: Spec, root: Path, *, listed: Callable[[str], None]) -> tuple[lis
 
 def _unused_files(entries: Sequence[Entry], lead: Asset, files: AssetFiles) -> list[str]:
     """Return the names of an asset's files that belong to no sample."""
-    shared = [name for name in files.names if name in lead.names]
-    existing = {tuple(entry.fields[name] for name in shared) for entry in entries}
+    common_fields = [name for name in files.names if name in lead.names]
+    existing = {tuple(entry.fields[name] for name in common_fields) for entry in entries}
     rows = [dict(zip(files.names, row, strict=True)) for row in files.rows]
     return [
-        name_of(row) for row in rows if _is_selected(lead, row) and tuple(row[name] for name in shared) not in existing
+        name_of(row)
+        for row in rows
+        if _is_selected(lead, row) and tuple(row[name] for name in common_fields) not in existing
     ]
 
 
@@ -79,23 +81,22 @@ def _join_lists(
 ) -> tuple[list[Entry], list[str]]:
     """Return the entries with split and fields of the lists, and the names of listed samples without files."""
     rows: dict[tuple[Value, ...], tuple[str | None, Fields]] = {}
-    shared: tuple[str, ...] = ()
+    common_fields: tuple[str, ...] = ()
     for split, fields in lists:
-        shared = shared or tuple(name for name in names if name in fields)
-        key = tuple(fields[name] for name in shared)
+        common_fields = common_fields or tuple(name for name in names if name in fields)
+        key = tuple(fields[name] for name in common_fields)
         other = rows[key][0] if key in rows else None
         if other is not None and split is not None and other != split:
-            msg = (
-                f"Cannot split by lists: {name_of(dict(zip(shared, key, strict=True)))} is in {other!r} and {split!r}."
-            )
+            sample = name_of(dict(zip(common_fields, key, strict=True)))
+            msg = f"Cannot split by lists: {sample} is in {other!r} and {split!r}."
             raise ReadError(msg, remedy="Remove it from one of the lists, or fetch them again.")
         rows[key] = split, fields
     out = []
     for entry in entries:
-        split, extra_fields = rows.get(tuple(entry.fields[name] for name in shared), (None, {}))
+        split, extra_fields = rows.get(tuple(entry.fields[name] for name in common_fields), (None, {}))
         out.append(Entry(fields={**entry.fields, **extra_fields}, files=entry.files, listed=split))
-    existing = {tuple(entry.fields[name] for name in shared) for entry in entries}
-    return out, [name_of(dict(zip(shared, key, strict=True))) for key in rows if key not in existing]
+    existing = {tuple(entry.fields[name] for name in common_fields) for entry in entries}
+    return out, [name_of(dict(zip(common_fields, key, strict=True))) for key in rows if key not in existing]
 
 
 def _is_selected(lead: Asset, fields: Fields) -> bool:
@@ -111,11 +112,11 @@ def _absent_values(entries: Sequence[Entry], splits: FieldSplit) -> list[Fields]
 
 def _join_asset(entries: list[Entry], key: str, asset: Asset, asset_files: AssetFiles) -> list[Entry]:
     """Return the entries with the files of an asset."""
-    shared = tuple(name for name in asset_files.names if any(name in entry.fields for entry in entries))
+    common_fields = tuple(name for name in asset_files.names if any(name in entry.fields for entry in entries))
     by_shared: dict[tuple[Value, ...], tuple[Fields, Any]] = {}
-    for row, slots in asset_files.rows.items() if shared or not asset_files.names else ():
+    for row, slots in asset_files.rows.items() if common_fields or not asset_files.names else ():
         fields = dict(zip(asset_files.names, row, strict=True))
-        first = by_shared.setdefault(tuple(fields[name] for name in shared), (fields, slots))
+        first = by_shared.setdefault(tuple(fields[name] for name in common_fields), (fields, slots))
         if first[0] != fields:
             msg = f"Cannot join {key}: {name_of(first[0])} and {name_of(fields)} may both belong to one sample."
             raise ReadError(msg, remedy="Remove the file that does not belong to it.")
@@ -124,8 +125,8 @@ def _join_asset(entries: list[Entry], key: str, asset: Asset, asset_files: Asset
         if not asset.applies_to(entry.fields):
             out.append(entry)
             continue
-        values = tuple(entry.fields[name] for name in shared if name in entry.fields)
-        match = by_shared.get(values) if len(values) == len(shared) else None
+        values = tuple(entry.fields[name] for name in common_fields if name in entry.fields)
+        match = by_shared.get(values) if len(values) == len(common_fields) else None
         if match is None:
             text = f"{name_of(entry.fields)}: no {key} ({asset.templates[0].pattern})"
             out.append(_with_problem(entry, None if asset.optional else text))

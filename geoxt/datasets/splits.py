@@ -102,8 +102,8 @@ def hold_out(
         # Classes have few groups each: hold out one group of the dataset, or all but one.
         groups = _groups(rule, entries, footprints, window)
         order = sorted(set(groups), key=lambda name: _digest(rule, name))
-        held = order[1:] if "held" in splits else order[-1:]
-        names = ["held" if group in held else "kept" for group in groups]
+        held_out = order[1:] if "held" in splits else order[-1:]
+        names = ["held" if group in held_out else "kept" for group in groups]
         splits = list(names) if footprints is None else _without_overlap(names, footprints, list(rule.fractions))
     return [None if split is None else split == "held" for split in splits]
 

@@ -53,17 +53,17 @@ def borrowed_device(names: Sequence[str]) -> Iterator[str]:
 
     A block that the tiles of another one are read from does not wait: the other one would wait for it.
     """
-    held: int = getattr(_HELD, "blocks", 0)
+    num_blocks: int = getattr(_HELD, "blocks", 0)
     with _FREED:
-        while not held and min(_BUSY.get(name, 0) for name in names) >= BLOCKS_PER_DEVICE:
+        while not num_blocks and min(_BUSY.get(name, 0) for name in names) >= BLOCKS_PER_DEVICE:
             _FREED.wait()
         name = min(names, key=lambda name: _BUSY.get(name, 0))
         _BUSY[name] = _BUSY.get(name, 0) + 1
-    _HELD.blocks = held + 1
+    _HELD.blocks = num_blocks + 1
     try:
         yield name
     finally:
-        _HELD.blocks = held
+        _HELD.blocks = num_blocks
         with _FREED:
             _BUSY[name] -= 1
             _FREED.notify_all()

@@ -50,14 +50,14 @@ def nms(
     pairs = (rank[worse] > rank[better]) & (class_agnostic | (classes[worse] == classes[better]))
     worse, better = worse[pairs], better[pairs]
     area = shapely.area(polygons)
-    shared = shapely.area(shapely.intersection(polygons[worse], polygons[better]))
+    intersection = shapely.area(shapely.intersection(polygons[worse], polygons[better]))
     visible = area[better]
     if tiles is not None and len(worse):
         in_tile = shapely.area(shapely.intersection(polygons[better], tiles[worse]))
         visible = np.where(truncated[worse], in_tile, visible)
-    # IoU = shared / (a + b - shared) > threshold, without the division by an area that may be 0.
-    same = shared > iou_threshold * (area[worse] + visible - shared)
-    same |= truncated[worse] & (shared > CUT_OVERLAP * area[worse]) & (classes[worse] == classes[better])
+    # IoU = intersection / (a + b - intersection) > threshold, without the division by an area that may be 0.
+    same = intersection > iou_threshold * (area[worse] + visible - intersection)
+    same |= truncated[worse] & (intersection > CUT_OVERLAP * area[worse]) & (classes[worse] == classes[better])
     rivals: dict[int, list[int]] = {}
     for index, rival in zip(worse[same].tolist(), better[same].tolist(), strict=True):
         rivals.setdefault(index, []).append(rival)

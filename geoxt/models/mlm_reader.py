@@ -137,17 +137,18 @@ def _scaling(image: Mapping[str, Any], count: int) -> tuple[tuple[float, ...] | 
 
 def _statistics(image: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the scalings in the fields of MLM 1.0 to 1.3: one for all bands, or one per band."""
-    kind, statistics = image.get("norm_type"), image.get("statistics") or ()
-    if kind is None:
+    norm_type, statistics = image.get("norm_type"), image.get("statistics") or ()
+    if norm_type is None:
         return []
     by_band = image.get("norm_by_channel", len(statistics) > 1)
-    fields = {"z-score": ("mean", "stddev"), "min-max": ("minimum", "maximum")}.get(kind, ())
-    stated = all(field in entry for entry in statistics for field in fields)
+    fields = {"z-score": ("mean", "stddev"), "min-max": ("minimum", "maximum")}.get(norm_type, ())
+    is_complete = all(field in entry for entry in statistics for field in fields)
     clips = image.get("norm_clip") is not None
-    if not fields or not statistics or not stated or clips or (len(statistics) > 1 and not by_band):
-        msg = f"Cannot scale the bands as the MLM item states: norm_type {kind!r} with its statistics is unsupported."
-        raise InputError(msg, remedy=_REMEDY, value=kind)
-    return [{"type": kind, **entry} for entry in statistics]
+    if not fields or not statistics or not is_complete or clips or (len(statistics) > 1 and not by_band):
+        msg = f"Cannot scale the bands as the MLM item states: norm_type {norm_type!r} with its statistics is "
+        msg += "unsupported."
+        raise InputError(msg, remedy=_REMEDY, value=norm_type)
+    return [{"type": norm_type, **entry} for entry in statistics]
 
 
 def _pair(scaling: Mapping[str, Any]) -> tuple[float, float]:

@@ -123,8 +123,8 @@ def by_channel(numbers: Tensor, output: Tensor) -> Tensor:
 def _build_body(card: Card, seed: int) -> nn.Module:
     series = any(tasks.get(task).takes_series for task in get(card.model).tasks)
     if card.kind.is_supervised and series != card.kind.takes_series:
-        taken = "several dates" if series else "one date"
-        msg = f"Cannot build {card.model!r} for {card.task}: it takes images of {taken}."
+        dates = "several dates" if series else "one date"
+        msg = f"Cannot build {card.model!r} for {card.task}: it takes images of {dates}."
         others = ", ".join(names(task=card.task))
         raise InputError(msg, remedy=f"Pass {{model:{card.kind.model!r}}}, or another of {others}.", value=card.model)
     with forked_rng():

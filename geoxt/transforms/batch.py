@@ -71,9 +71,9 @@ def image_of(sample: Mapping[str, Any], name: str) -> Tensor:
     values = sample.get(name)
     if not isinstance(values, Tensor) or values.ndim < 4 or not values.is_floating_point():
         tensors = {key: v for key, v in sample.items() if isinstance(v, Tensor)}
-        shown = ", ".join(f"{key} {tuple(v.shape)} {str(v.dtype)[6:]}" for key, v in tensors.items())
+        listed = ", ".join(f"{key} {tuple(v.shape)} {str(v.dtype)[6:]}" for key, v in tensors.items())
         msg = f"Cannot find the floating point layer {name!r} (batch, [time,] band, height, width). "
-        msg += f"The batch has {shown or 'no tensors'}."
+        msg += f"The batch has {listed or 'no tensors'}."
         remedy = "Pass the name of such a layer as {image}. Or read floats, by loader(dtype='float32')."
         raise InputError(msg, remedy=remedy)
     return values

@@ -96,8 +96,8 @@ class RandomCrop(nn.Module):
     def forward(self, sample: Sample) -> Sample:
         """Return the cropped batch."""
         count, height, width = size_of(layers_of(sample))
-        spare = (max(height - self.size[0], 0) + 1, max(width - self.size[1], 0) + 1)
-        return crop(sample, torch.stack([self.rng.integers(s, count) for s in spare], dim=1), self.size)
+        ends = (max(height - self.size[0], 0) + 1, max(width - self.size[1], 0) + 1)
+        return crop(sample, torch.stack([self.rng.integers(end, count) for end in ends], dim=1), self.size)
 
 
 class CenterCrop(nn.Module):

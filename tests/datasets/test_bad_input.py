@@ -80,7 +80,7 @@ def test_unknown_colors_of_a_mask_raise(ponds, tmp_path):
 
 
 def test_snapped_colors_match_the_legend(ponds, tmp_path):
-    legend = classes("land water", colors=("#000000", "#ffff00"))
+    legend = classes("land water", colors="#000000 #ffff00")
     mask = Raster("ponds/{split:train|test}/mask/{place}.png", colors="snap", shape=(64, 96))
     tree = make_tree(replace(ponds, classes=legend, assets={**ponds.assets, "mask": mask}), tmp_path)
     path = tmp_path / "ponds/test/mask/s001.png"

@@ -208,18 +208,22 @@ def _conversion(layer: Any, position: int, units: Units, factor: float, model: s
     if units == "any":
         return 1.0, 0.0
     attrs = getattr(layer, "attrs", {})
-    stated = str(attrs.get("units", "")).strip().lower()
+    layer_units = str(attrs.get("units", "")).strip().lower()
     scales, offsets = attrs.get("scales"), attrs.get("offsets")
-    if units == "decibel" and stated and stated not in _DECIBEL:
+    if units == "decibel" and layer_units and layer_units not in _DECIBEL:
         msg = f"Cannot pass values in {attrs['units']!r} to {model!r}: it takes backscatter in dB."
-        raise InputError(msg, remedy="Pass {bands}, a layer in dB: 10 * log10(power).", value=stated, argument="bands")
-    if units != "decibel" and stated in _DECIBEL:
-        msg = f"Cannot pass values in dB to {model!r}: it takes values of the kind {units!r}."
-        raise InputError(msg, remedy="Pass {bands}, a layer in units of the model.", value=stated, argument="bands")
-    is_reflectance = stated == "1" or (units == "byte" and scales is not None and any(s != 1 for s in scales))
+        raise InputError(
+            msg, remedy="Pass {bands}, a layer in dB: 10 * log10(power).", value=layer_units, argument="bands"
+        )
+    if units != "decibel" and layer_units in _DECIBEL:
+        msg = f"Cannot pass values in dB to {model!r}: it takes {units!r}."
+        raise InputError(
+            msg, remedy="Pass {bands}, a layer in units of the model.", value=layer_units, argument="bands"
+        )
+    is_reflectance = layer_units == "1" or (units == "byte" and scales is not None and any(s != 1 for s in scales))
     if units in ("byte", "stored") and is_reflectance:
-        kind = "bytes (0 to 255)" if units == "byte" else "stored numbers"
-        msg = f"Cannot pass reflectance to {model!r}: it takes {kind}."
+        expected = "bytes (0 to 255)" if units == "byte" else "stored numbers"
+        msg = f"Cannot pass reflectance to {model!r}: it takes {expected}."
         remedy = "Pass {bands}, a layer of " + ("8-bit images." if units == "byte" else "values without a scale.")
         raise InputError(msg, remedy=remedy, argument="bands")
     if units != "reflectance":
@@ -231,4 +235,4 @@ def _conversion(layer: Any, position: int, units: Units, factor: float, model: s
     if scales is not None and offsets is not None and position < len(scales):
         scale, offset = float(scales[position]) * factor, float(offsets[position]) * factor
         return round(scale, 9), round(offset, 6)
-    return (factor, 0.0) if stated == "1" else (1.0, 0.0)
+    return (factor, 0.0) if layer_units == "1" else (1.0, 0.0)

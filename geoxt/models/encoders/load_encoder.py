@@ -274,12 +274,12 @@ def _card(weights: Weights, inputs: LayerInputs, scaling: Scaling, size: int) ->
 
 def _num_dates(weights: Weights, options: Mapping[str, Any], layer: Any, dates: int | None) -> int:
     """Return the number of time steps: as requested, else of the layer if the model takes several."""
-    least, most = options.get("dates", (1, 1))
-    if dates is None and most > 1 and "time" in getattr(layer, "dims", ()):
+    min_dates, max_dates = options.get("dates", (1, 1))
+    if dates is None and max_dates > 1 and "time" in getattr(layer, "dims", ()):
         dates = int(layer.sizes["time"])
-    count = least if dates is None else dates
-    if not least <= count <= most:
-        span = str(least) if least == most else f"{least} to {most}"
+    count = min_dates if dates is None else dates
+    if not min_dates <= count <= max_dates:
+        span = str(min_dates) if min_dates == max_dates else f"{min_dates} to {max_dates}"
         msg = f"Cannot encode {count} dates with {weights.name!r}: it takes {span}."
         raise InputError(msg, remedy="Pass other {dates}.", value=count, argument="dates")
     return count

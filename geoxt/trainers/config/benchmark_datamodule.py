@@ -211,8 +211,8 @@ def _by_part(splits: Sequence[str | list[str]] | Mapping[str, str | list[str]]) 
         raise InputError(msg, remedy=remedy, value=splits, argument="splits")
     names = {part: {names} if isinstance(names, str) else set(names) for part, names in by_part.items()}
     for first, second in combinations(names, 2):
-        if shared := sorted(names[first] & names[second]):
-            msg = f"Split {shared[0]!r} is used for {first} and for {second}: scores are too good for new images."
+        if common := sorted(names[first] & names[second]):
+            msg = f"Split {common[0]!r} is used for {first} and for {second}: scores are too good for new images."
             warnings.warn(msg, DatasetWarning, stacklevel=3)
     return by_part
 

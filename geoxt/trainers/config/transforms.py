@@ -177,8 +177,8 @@ def _parse_transform(description: SomeTransform) -> tuple[str, dict[str, Any]]:
     return name, dict(arguments)
 
 
-def _import_class(path: str, known: Mapping[str, Any]) -> Any:
-    names = ", ".join(sorted(set(known) - PREPROCESSING))
+def _import_class(path: str, classes: Mapping[str, Any]) -> Any:
+    names = ", ".join(sorted(set(classes) - PREPROCESSING))
     try:
         cls = resolve_name(path) if "." in path else None
     except (ImportError, AttributeError, ValueError) as error:

@@ -205,8 +205,8 @@ class TestHistory(pl.Callback):
 
 
 def _line(epoch: int, epochs: int, scores: Mapping[str, float]) -> str:
-    shown = {"loss": "train/loss", "val loss": "val/loss", "val accuracy": "val/accuracy", "val mIoU": "val/miou"}
-    parts = [f"{name} {scores[key]:.3f}" for name, key in shown.items() if key in scores]
+    columns = {"loss": "train/loss", "val loss": "val/loss", "val accuracy": "val/accuracy", "val mIoU": "val/miou"}
+    parts = [f"{name} {scores[key]:.3f}" for name, key in columns.items() if key in scores]
     return f"epoch {epoch:>{len(str(epochs))}}/{epochs}  " + "  ".join(parts)
 
 

@@ -19,7 +19,7 @@ class InterruptCheck(pl.Callback):
         super().__init__()
         self.received = False
 
-    def check(self, *_: Any) -> None:
+    def check(self, *_: Any, **__: Any) -> None:
         """Raise if an interrupt was received."""
         if self.received:
             raise KeyboardInterrupt
