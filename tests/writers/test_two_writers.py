@@ -55,9 +55,9 @@ def test_second_writer_raises_and_the_first_succeeds(tmp_path, write, name, same
 def test_threads_that_write_blocks_at_once_need_no_filters_of_warnings(tmp_path, monkeypatch):
     """Filters belong to the process: one thread restored them while another one relied on them."""
 
-    def refuse(*_, **__):
+    def raise_error(*_, **__):
         raise AssertionError("threads cannot ignore warnings")
 
-    monkeypatch.setattr(warnings, "catch_warnings", refuse)
+    monkeypatch.setattr(warnings, "catch_warnings", raise_error)
     SaveGeoTIFF(folder=tmp_path)(np.ones((16, 16), "float32"), 0)
     assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
