@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -138,11 +140,12 @@ class BlendedMap:
         window = accumulator.window
         on_host = not isinstance(accumulator, DeviceAccumulator) and device != "cpu"
         cache = self._caches.setdefault(device, TileCache())
-        for tile, output in self._outputs(window, step, run, cache):
-            accumulator.start_row(tile.row)
-            part = tile.intersect(window)
-            assert part is not None
-            accumulator.add(part, output.on_host() if on_host else output, weights[part.within(tile)])
+        with closing(self._outputs(window, step, run, cache)) as outputs:
+            for tile, output in outputs:
+                accumulator.start_row(tile.row)
+                part = tile.intersect(window)
+                assert part is not None
+                accumulator.add(part, output.on_host() if on_host else output, weights[part.within(tile)])
         return accumulator.result()
 
     @property
@@ -153,24 +156,34 @@ class BlendedMap:
 
     def _outputs(
         self, window: Window, step: int, run: _RunTiles, cache: TileCache
-    ) -> Iterator[tuple[Window, TileOutput]]:
-        """Yield the tiles that overlap a window, row by row, with their cached or computed outputs."""
-        cached: dict[Window, TileOutput | None] = {}
-        for tile in self.lattice.touching(window):
-            visible = tile.intersect(window)
-            assert visible is not None
-            cached[tile] = cache.get(step, tile, visible)
-        missing = [tile for tile, output in cached.items() if output is None]
-        computed = run(self.reader.step_reader(missing, step), missing)
-        for tile, output in cached.items():
-            if output is None:
-                new = next(computed)
-                cache.put(step, tile, new, window, self.lattice.shape)
-                yield tile, new
-            else:
+    ) -> Generator[tuple[Window, TileOutput]]:
+        """Yield the tiles that overlap a window, row by row, with their cached or computed outputs.
+
+        A tile that another block is computing at the same time is waited for.
+        """
+        visible = {tile: tile.intersect(window) for tile in self.lattice.touching(window)}
+        claimed = {tile: cache.claim(step, tile, part) for tile, part in visible.items() if part is not None}
+        missing = [tile for tile, output in claimed.items() if output is None]
+        try:
+            computed = run(self.reader.step_reader(missing, step), missing)
+            for tile, claim in claimed.items():
+                output = claim
+                if isinstance(claim, Future):
+                    claim.result()
+                    part = visible[tile]
+                    output = None if part is None else cache.get(step, tile, part)
+                    if output is None:  # the other block failed, or its output is evicted
+                        (output,) = run(self.reader.step_reader([tile], step), [tile])
+                elif output is None:
+                    output = next(computed)
+                    cache.put(step, tile, output, window, self.lattice.shape)
+                    cache.release(step, tile)
                 yield tile, output
-        for _ in computed:  # empty by now, but a device checks its outputs at the end
-            pass
+            for _ in computed:  # empty by now, but a device checks its outputs at the end
+                pass
+        finally:
+            for tile in missing:
+                cache.release(step, tile)
 
     def _run_on(self, device: Device, tiles_of_step: StepReader, tiles: list[Window]) -> Iterator[TileOutput]:
         """Yield the outputs of tiles, computed on a device."""

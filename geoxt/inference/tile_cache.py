@@ -1,9 +1,10 @@
-"""Cache of tile parts below and right of a block, so that the model runs once on tiles of several blocks."""
+"""Cache of tile parts outside of a block, so that the model runs once on tiles of several blocks."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,30 +62,59 @@ class TileCache:
         self.max_bytes = max_bytes
         self.nbytes = 0
         self._outputs: OrderedDict[tuple[int, Window], TileOutput] = OrderedDict()
+        self._claims: dict[tuple[int, Window], Future[None]] = {}
+        """Tiles that a block computes, each with a future that is done once it has, or has failed."""
         self._lock = threading.Lock()
 
     def get(self, step: int, tile: Window, window: Window) -> TileOutput | None:
         """Return the cached part of a tile if it contains a window, else `None`."""
         with self._lock:
-            output = self._outputs.get((step, tile))
-            if output is None or not output.window.contains(window):
-                return None
-            self._outputs.move_to_end((step, tile))
+            return self._cached(step, tile, window)
+
+    def _cached(self, step: int, tile: Window, window: Window) -> TileOutput | None:
+        output = self._outputs.get((step, tile))
+        if output is None or not output.window.contains(window):
+            return None
+        self._outputs.move_to_end((step, tile))
+        return output
+
+    def claim(self, step: int, tile: Window, window: Window) -> TileOutput | Future[None] | None:
+        """Return the cached part of a tile, or the future of the block that computes it; if `None`, the caller does.
+
+        All blocks compute their tiles row by row, so that none waits for a block that waits for it.
+        """
+        with self._lock:
+            output = self._cached(step, tile, window) or self._claims.get((step, tile))
+            if output is None:
+                self._claims[step, tile] = Future()
             return output
 
-    def put(self, step: int, tile: Window, output: TileOutput, block: Window, shape: tuple[int, int]) -> None:
-        """Cache the part of a tile below or right of a block, cut to the shape of the scene.
+    def release(self, step: int, tile: Window) -> None:
+        """End the claim of a tile, if there is one."""
+        with self._lock:
+            future = self._claims.pop((step, tile), None)
+        if future is not None:
+            future.set_result(None)
 
-        dask computes blocks row by row, so that pixels above or left of a block are not used again.
+    def put(self, step: int, tile: Window, output: TileOutput, block: Window, shape: tuple[int, int]) -> None:
+        """Cache the part of a tile outside of a block, cut to the shape of the scene.
+
+        On any side: writers compute blocks row by row, and dask's schedulers from the last one to the first.
         """
-        bottom, right = min(tile.stop[0], shape[0]), min(tile.stop[1], shape[1])
-        below, beside = bottom > block.stop[0], right > block.stop[1]
-        if not (below or beside):
+        (top, left), (bottom, right) = (max(tile.row, 0), max(tile.col, 0)), tile.stop
+        bottom, right = min(bottom, shape[0]), min(right, shape[1])
+        beyond = [
+            (top, left, block.row, right),
+            (block.stop[0], left, bottom, right),
+            (top, left, bottom, block.col),
+            (top, block.stop[1], bottom, right),
+        ]
+        beyond = [side for side in beyond if side[0] < side[2] and side[1] < side[3]]
+        if not beyond:
             return
-        # A tile over the corner is needed by three blocks, in parts that are not rectangles: then all of it is cached.
-        row = block.stop[0] if below and not beside else tile.row
-        col = block.stop[1] if beside and not below else tile.col
-        part = output.crop(Window(row, col, bottom - row, right - col))
+        # Around a corner of the block, the parts in its neighbours make no rectangle: all of the tile is cached.
+        top, left, bottom, right = beyond[0] if len(beyond) == 1 else (top, left, bottom, right)
+        part = output.crop(Window(top, left, bottom - top, right - left))
         if part.nbytes > self.max_bytes:
             return
         with self._lock:

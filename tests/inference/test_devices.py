@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from geoxt.grid import coordinates
 from geoxt.inference import classify_images, detect, device_pipeline, predict, segment_images
 from geoxt.inference.device_accumulator import DeviceAccumulator
 from geoxt.inference.devices import parse_options
+from geoxt.inference.tile_cache import TileCache
 from geoxt.models import Card, Network
 from geoxt.testing import make_grid
 from geoxt.torch_devices import resolve
@@ -141,6 +142,57 @@ def test_exhausted_memory_halves_the_batch_once(device, dtype):
     assert device.log.count("release") == 2
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_tiles_of_blocks_in_progress_run_once(device, monkeypatch, fails):
+    monkeypatch.setattr(device, "copy", lambda source, target: target.copy_(source))
+    layer, options = make_layer("float32").assign_attrs(_FillValue=-1), OPTIONS | {"batch_size": 1}
+    model = Scale(device)
+    made = predict(layer, model, output="values", device="cuda:0", **options)
+    expected = predict(layer, Scale(), output="values", **options).to_numpy()
+    device.batches.clear()
+    claimed, claim = threading.Event(), TileCache.claim
+
+    def record(*arguments):
+        found = claim(*arguments)
+        if isinstance(found, Future):
+            claimed.set()
+        return found
+
+    def require_memory(images):  # the first block waits until the second one has found a tile of it
+        is_first = not device.batches
+        device.batches.append(len(images))
+        assert claimed.wait(60)
+        if fails and is_first:
+            raise ValueError("no")
+
+    monkeypatch.setattr(TileCache, "claim", record)
+    monkeypatch.setattr(device, "require_memory", require_memory)
+    with ThreadPoolExecutor(2) as threads:
+        blocks = [threads.submit(made.data.blocks[0, 0, j].compute, scheduler="synchronous") for j in (0, 1)]
+    if fails:
+        assert [type(block.exception()) for block in blocks if block.exception()] == [ValueError]
+    else:
+        assert device.batches == [1] * 6  # rows 0, 12 and columns 0, 12, 18 of tiles; the blocks share column 12
+    for j, block in enumerate(blocks):
+        if not block.exception():
+            np.testing.assert_array_equal(block.result(), expected[:, :24, j * 24 : j * 24 + 24])
+
+
+@pytest.mark.parametrize("order", ["rows", "reversed", "columns"])
+@pytest.mark.parametrize("name", ["cpu", "cuda:0"])
+def test_tiles_that_blocks_share_run_once_in_any_order(device, name, order):
+    layer, options = make_layer("float32").assign_attrs(_FillValue=-1), OPTIONS | {"batch_size": 1}
+    made = predict(layer, Scale(device), output="values", device=name, **options)
+    expected = predict(layer, Scale(), output="values", **options).to_numpy()
+    device.batches.clear()
+    blocks = list(np.ndindex(made.data.numblocks))
+    blocks.sort(key={"rows": None, "reversed": lambda b: [-i for i in b], "columns": lambda b: b[::-1]}[order])
+    parts = {block: made.data.blocks[block].compute(scheduler="synchronous") for block in blocks}
+    assert len(blocks) == 4
+    assert device.batches == [1] * 9  # rows 0, 12, 24 and columns 0, 12, 18 of tiles
+    np.testing.assert_array_equal(np.block([[parts[0, i, j] for j in (0, 1)] for i in (0, 1)]), expected)
+
+
 def test_buffers_that_do_not_fit_halve_the_batch(device, monkeypatch):
     largest, empty = [4], device.empty
 
@@ -157,7 +209,7 @@ def test_buffers_that_do_not_fit_halve_the_batch(device, monkeypatch):
     np.testing.assert_array_equal(made, predict(make_layer(), Scale(), **OPTIONS, output="values"))
     largest[0] = 0
     with pytest.raises(InputError, match=r"a tile of .* does not fit in its memory"):
-        predict(make_layer(), Scale(), **options).compute()
+        predict(make_layer(), Scale(), **options).compute(scheduler="synchronous")
     assert device_pipeline._BUSY["cuda:0"] == 0
 
 
