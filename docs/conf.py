@@ -62,6 +62,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "geoxt"
 html_static_path = ["_static"]
 html_css_files = ["geoxt.css"]
+html_sidebars = {"gallery": []}  # it has no section
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
