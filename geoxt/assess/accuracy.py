@@ -130,8 +130,8 @@ def estimate_from_counts(
     -----
     `ci95` is 1.96 standard errors, as in the papers. It supposes that the estimate is normally distributed, and that
     the sample shows the variance of each stratum: a stratum without a sampled pixel of a class adds 0, however large
-    it is. In simulated samples of 60 to 1,000 pixels, of classes of 0.5 to 60 % of the area, `area` ± `ci95` contains
-    the true area in 32 to 96 % of the samples; `lower` to `upper` of "jeffreys" in 90 to 97 %, in 95.0 % on average.
+    it is. In simulated samples of 60 to 600 pixels, of classes of 0.5 to 98 % of the area, `area` ± `ci95` contains the
+    true area in 29 to 95 % of the samples; `lower` to `upper` of "jeffreys" in 91 to 97 %, in 94.8 % on average.
     They combine the Jeffreys limits of the strata (Zou et al. 2009). Of a class with a few pixels, coverage depends on
     the proportion, as for all intervals of counts; "exact" intervals are above 95 % instead.
 
@@ -149,6 +149,9 @@ def estimate_from_counts(
     strata = list(counts.index) if isinstance(counts, pd.DataFrame) else None
     table = _checked_counts(counts)
     names = tuple(range(table.shape[-1])) if classes is None else tuple(classes)
+    if len({*names}) < len(names):
+        problem = f"Cannot estimate: names of classes are repeated in {[*names]}."
+        raise InputError(problem, remedy="Pass {classes} with different names.", argument="classes")
     if len(names) != table.shape[-1]:
         problem = f"Cannot estimate: {len(names)} classes are named, and {table.shape[-1]} counted."
         raise InputError(problem, remedy="Pass {classes} with a name for each column.", argument="classes")
@@ -265,7 +268,11 @@ def _mapped(estimate: Estimate, function: Any) -> Estimate:
 
 
 def _checked_counts(counts: Any) -> Array:
-    numbers = np.asarray(counts, dtype=float)
+    try:
+        numbers = np.asarray(counts, dtype=float)
+    except (TypeError, ValueError) as error:
+        problem = f"Cannot estimate from counts that are no table of numbers: {error}."
+        raise InputError(problem, remedy="Pass {counts} as an array of numbers.", argument="counts") from error
     if numbers.ndim not in {2, 3} or numbers.size == 0:
         problem = f"Cannot estimate from counts of shape {numbers.shape}."
         remedy = "Pass {counts} of shape (stratum, reference class) or (stratum, map class, reference class)."

@@ -26,7 +26,11 @@ def standard_deviations(expected: Mapping[str, float] | None, names: Sequence[st
         keys = None if expected is None else list(expected)
         problem = f"Cannot {purpose}: proportions are expected for {keys}, and the strata are {list(names)}."
         raise InputError(problem, remedy=EXPECTED_REMEDY, argument="expected")
-    proportions = np.array([float(expected[name]) for name in names])
+    try:
+        proportions = np.array([float(expected[name]) for name in names])
+    except (TypeError, ValueError) as error:
+        problem = f"Cannot {purpose}: the expected proportions {[*expected.values()]} are not numbers."
+        raise InputError(problem, remedy=EXPECTED_REMEDY, argument="expected") from error
     if not ((proportions >= 0) & (proportions <= 1)).all():
         problem = f"Cannot {purpose}: the expected proportions {proportions.tolist()} are not within 0 and 1."
         raise InputError(problem, remedy=EXPECTED_REMEDY, argument="expected")

@@ -109,7 +109,8 @@ def sample_design(
     ----------
     Olofsson et al. 2014, section 5.1. https://doi.org/10.1016/j.rse.2014.02.015
     """
-    map = as_layer(map)  # noqa: A001 (the map to assess, as in the literature)
+    _require_whole_numbers(n=n, min_per_class=min_per_class, seed=seed)
+    map = _layer(map)  # noqa: A001 (the map to assess, as in the literature)
     with optional_import("geopandas", "assess", "draw a sample"):
         import geopandas
     if (n is None) == (target_se is None):
@@ -146,6 +147,21 @@ def sample_design(
         geometry=shapely.points(x, y),
         crs=None if grid.crs is None else grid.crs.to_wkt(),
     )
+
+
+def _layer(data: Any) -> xr.DataArray:
+    if not isinstance(data, (xr.DataArray, xr.Dataset)):
+        problem = f"Cannot take a {type(data).__name__} as a map: its grid is unknown."
+        raise InputError(problem, remedy="Pass {map} as a layer, such as geoxt.open_cogs(…).", argument="map")
+    return as_layer(data)
+
+
+def _require_whole_numbers(**numbers: Any) -> None:
+    """Raise if an argument is neither `None` nor an integer of 0 or more."""
+    for name, number in numbers.items():
+        if number is not None and not (isinstance(number, (int, np.integer)) and number >= 0):
+            problem = f"Cannot draw a sample with {name}={number!r}: it is not a whole number of 0 or more."
+            raise InputError(problem, remedy=f"Pass {{{name}}} as an integer.", value=number, argument=name)
 
 
 def _strata_of(

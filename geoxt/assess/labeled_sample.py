@@ -134,6 +134,9 @@ def _read(sample: Any) -> Any:
 
 
 def _check(frame: Any, reference: str, cluster: str | None) -> None:
+    if not isinstance(frame, pd.DataFrame):
+        problem = f"Cannot estimate from a {type(frame).__name__}: it is not a table of sampled pixels."
+        raise InputError(problem, remedy="Pass {sample}, a GeoDataFrame or the path of its file.", argument="sample")
     missing = [name for name in (*COLUMNS[:-1], reference) if name not in frame.columns]
     if missing:
         problem = f"Cannot estimate from a sample without the columns {missing}: the design is unknown."
@@ -145,6 +148,17 @@ def _check(frame: Any, reference: str, cluster: str | None) -> None:
         raise InputError(problem, remedy="Remove repeated rows from the table.", value=repeated)
     if not len(frame):
         raise InputError("Cannot estimate from a sample without pixels.", remedy="Pass another {sample}.")
+    repeats = 0 if cluster or not {"row", "col"} <= {*frame.columns} else int(frame.duplicated(["row", "col"]).sum())
+    if repeats:
+        problem = f"Cannot estimate: {repeats} of {len(frame)} rows repeat the pixel of another row."
+        raise InputError(problem, remedy="Remove repeated pixels from the table.", value=repeats)
+    for name in ("stratum_pixels", "stratum_area", "pixel_area"):
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        wrong = ~((numbers > 0) & np.isfinite(numbers))
+        if wrong.any():
+            value, count = frame[name][wrong].iloc[0], f"{int(wrong.sum())} of {len(frame)} rows"
+            problem = f"Cannot estimate: {count} have no positive {name}, such as {str(value)!r}."
+            raise InputError(problem, remedy=f"Restore the column {name} of the sample.", value=value)
     if cluster is not None and (cluster not in frame.columns or frame[cluster].isna().any()):
         lacking = "it has no such column" if cluster not in frame.columns else "some pixels have none"
         problem = f"Cannot take clusters of pixels from the column {cluster!r} of the sample: {lacking}."
@@ -186,13 +200,22 @@ def _numbers(frame: Any, reference: str) -> Floats:
 
 def _survey(frame: Any, cluster: str | None) -> Survey:
     """Return the design that the columns of a sample state."""
-    per_stratum = frame.groupby("stratum", sort=True)["stratum_pixels"].agg(["nunique", "first", "size"])
-    if (per_stratum["nunique"] > 1).any():
-        names = per_stratum.index[per_stratum["nunique"] > 1].tolist()
+    if frame["stratum"].isna().any():
+        problem = f"Cannot estimate: {int(frame['stratum'].isna().sum())} of {len(frame)} rows have no stratum."
+        raise InputError(problem, remedy="Restore the column stratum of the sample.")
+    groups = frame.groupby("stratum", sort=True)
+    per_stratum = groups["stratum_pixels"].agg(["first", "size"])
+    several = groups["stratum_pixels"].nunique().gt(1) | groups["stratum_area"].nunique().gt(1)
+    if several.any():
+        names = per_stratum.index[several].tolist()
         problem = f"Cannot estimate: the strata {names} have several sizes in the sample."
         raise InputError(problem, remedy="Pass one sample at a time.", value=names)
     strata = indices_of(frame["stratum"], list(per_stratum.index), "strata")
     sizes, counts = per_stratum["first"].to_numpy(float), per_stratum["size"].to_numpy(float)
+    if (counts > sizes).any():
+        names = per_stratum.index[counts > sizes].tolist()
+        problem = f"Cannot estimate: the strata {names} have more sampled pixels than pixels."
+        raise InputError(problem, remedy="Restore the column stratum_pixels of the sample.", value=names)
     clusters = None if cluster is None else pd.factorize(frame[cluster])[0]
     units = counts if cluster is None else frame.groupby("stratum", sort=True)[cluster].nunique().to_numpy()
     single = [name for name, count, size in zip(per_stratum.index, units, sizes, strict=True) if count == 1 < size]
@@ -201,7 +224,7 @@ def _survey(frame: Any, cluster: str | None) -> Survey:
         text = f"The strata {single} have one sampled {unit} each: no variance can be estimated, standard errors are "
         text += "NaN."
         warnings.warn(text, AssessmentWarning, stacklevel=3)
-    fractions = None if cluster is not None else np.minimum(counts / sizes, 1)
+    fractions = None if cluster is not None else counts / sizes
     return Survey(weights=(sizes / counts)[strata], strata=strata, sizes=sizes, fractions=fractions, clusters=clusters)
 
 
@@ -242,6 +265,9 @@ def _positions(frame: Any, map_layer: xr.DataArray) -> tuple[Array, Array]:
         If points lie outside the map.
     """
     grid = grid_of(map_layer)
+    if not hasattr(frame, "geometry") or frame.geometry.is_empty.any() or frame.geometry.isna().any():
+        problem = "Cannot find the pixels of a sample: rows have no point."
+        raise InputError(problem, remedy="Pass {sample} as a GeoDataFrame with a point in each row.", argument="sample")
     if frame.crs is None or grid.crs is None:
         problem = "Cannot find the pixels of a sample: the sample or the map has no CRS."
         raise CRSError(problem, remedy="Set it: sample.set_crs('EPSG:…').")

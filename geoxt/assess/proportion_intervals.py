@@ -131,8 +131,8 @@ def _fractions(survey: Survey, mapped: Array, reference: Array, weight: Floats, 
 def _strata(survey: Survey, cells: Array, weight: Floats) -> _Strata:
     """Return weights and effective sample sizes of the strata."""
     strata, count = survey.strata, len(survey.sizes)
-    shares = np.bincount(strata, survey.weights * weight, count)
-    shares /= shares.sum()
+    areas = np.bincount(strata, survey.weights * weight, count)
+    shares: Floats = areas / areas.sum()
     sums = np.bincount(strata, weight, count)
     sizes = sums**2 / np.bincount(strata, weight**2, count)  # Kish 1965: of pixels of unequal areas
     if survey.clusters is not None:
@@ -219,7 +219,7 @@ def _distances(strata: _Strata, fraction: Floats, possible: _Flags, others: _Fla
     cell = ((strata.groups[:, None] * 2 + (fraction >= 0.5)) * 2 + others) * ratios + np.arange(ratios)
     length = (int(strata.groups.max()) + 1) * 4 * ratios
 
-    def total(numbers: Floats) -> Floats:
+    def total(numbers: Floats) -> Array:
         return np.bincount(cell[possible], np.broadcast_to(numbers, cell.shape)[possible], length)
 
     share = strata.shares[:, None]

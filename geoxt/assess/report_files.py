@@ -125,6 +125,7 @@ def write_report(
     uncertainty, numbers = _uncertainty(calibration, conformal, applicability, legend)
     sections += uncertainty
     values |= numbers
+    notes = (notes,) if isinstance(notes, str) else notes
     if notes:
         sections.append(Section(title="Notes", blocks=tuple(notes)))
         values["notes"] = list(notes)

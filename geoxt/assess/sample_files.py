@@ -13,7 +13,7 @@ from geoxt.errors import InputError, OutputError
 from geoxt.legend import Legend, palette
 from geoxt.storage import atomic_write
 from geoxt.types import SomePath
-from geoxt.writers import to_vector
+from geoxt.writers import require_writable, to_vector
 
 STYLE_TABLE = """
 CREATE TABLE layer_styles (
@@ -73,6 +73,7 @@ def write_sample(sample: Any, path: SomePath, *, classes: Sequence[str] | Legend
     if path.suffix.lower() != ".gpkg":
         problem = f"Cannot write a sample to {str(path)!r}: it is not a GeoPackage."
         raise InputError(problem, remedy="Pass {path} ending in .gpkg.", value=str(path), argument="path")
+    require_writable(path)
     colors = {}
     if isinstance(classes, Legend):
         colors = dict(zip(classes.names, classes.colors, strict=True))

@@ -250,12 +250,19 @@ def test_a_stratum_of_one_pixel_has_no_variance():
         ([[1, 2], [1, 1]], [10, 10, 10], "2 positive sizes"),
         ([[1, 2], [1, 1]], {0: 10, 2: 10}, r"sizes are given for \[0, 2\], and the strata are \[0, 1\]"),
         ([1, 2], [10, 10], r"counts of shape \(2,\)"),
+        ([["a", 2], [1, 1]], [10, 10], "no table of numbers"),
+        ([[1], [1, 1]], [10, 10], "no table of numbers"),
         (np.ones((2, 3, 2)), [10, 10], "3 map classes and 2 reference classes"),
     ],
 )
 def test_contradicting_counts_raise(counts, sizes, message):
     with pytest.raises(InputError, match=message):
         assess.estimate_from_counts(counts, sizes)
+
+
+def test_repeated_names_of_classes_raise():
+    with pytest.raises(InputError, match="names of classes are repeated"):
+        assess.estimate_from_counts([[5, 1], [1, 5]], [1, 1], classes=["a", "a"])
 
 
 def test_a_table_whose_strata_are_other_classes_raises():

@@ -288,6 +288,37 @@ def test_samples_off_the_map_raise():
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.assign(stratum_pixels=0), "30 of 30 rows have no positive stratum_pixels, such as '0'"),
+        (lambda s: s.assign(stratum_area="x"), "no positive stratum_area, such as 'x'"),
+        (
+            lambda s: s.assign(pixel_area=np.where(s["id"] == 3, np.nan, s["pixel_area"])),
+            "1 of 30 rows have no positive",
+        ),
+        (lambda s: s.assign(stratum=s["stratum"].where(s["id"] != 3)), "1 of 30 rows have no stratum"),
+        (lambda s: s.assign(stratum_area=np.arange(30) + 1.0), "have several sizes in the sample"),
+        (lambda s: s.assign(stratum_pixels=1), "more sampled pixels than pixels"),
+        (lambda s: s.take(np.arange(60) % 30).drop(columns="id"), "30 of 60 rows repeat the pixel of another row"),
+        (lambda s: [1, 2], "list: it is not a table of sampled pixels"),
+        (lambda s: s.drop(columns="geometry"), "rows have no point"),
+        (lambda s: s.set_geometry([None, *s.geometry.iloc[1:]], crs=s.crs), "rows have no point"),
+    ],
+)
+def test_damaged_samples_raise(change, message):
+    layer = make_map()
+    sample = assess.sample_design(layer, 30, seed=0)
+    sample["reference"] = sample["map_class"]
+    with pytest.raises(InputError, match=message):
+        assess.estimate(change(sample), layer)
+
+
+def test_arrays_without_a_grid_raise():
+    with pytest.raises(InputError, match="ndarray as a map: its grid is unknown"):
+        assess.sample_design(np.ones((4, 4), "uint8"), 4)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({}, "size is not given"),
@@ -298,6 +329,12 @@ def test_samples_off_the_map_raise():
         ({"n": 10, "allocation": "square"}, "allocate a sample by 'square'"),
         ({"n": 10**6}, "there are"),
         ({"n": 10, "strata": "regions"}, "'regions' as strata"),
+        ({"n": float("nan")}, "n=nan: it is not a whole number"),
+        ({"n": 20.5}, r"n=20\.5: it is not a whole number"),
+        ({"n": "20"}, "n='20': it is not a whole number"),
+        ({"n": 20, "min_per_class": -1}, "min_per_class=-1: it is not a whole number"),
+        ({"n": 20, "seed": -1}, "seed=-1: it is not a whole number"),
+        ({"target_se": 0.1, "expected": {"water": "a", "forest": 0.5, "town": 0.5}}, "are not numbers"),
     ],
 )
 def test_contradicting_designs_raise(arguments, message):
