@@ -6,6 +6,7 @@ import copy
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -56,7 +57,7 @@ def read_image_folder(path: SomePath) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     ReadError
         If the path or an image cannot be read.
     InputError
-        If there is no image, or images differ in size.
+        If there is no image, images differ in size, or a class has folders in several folders.
 
     Examples
     --------
@@ -84,6 +85,7 @@ def read_image_folder(path: SomePath) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         msg = f"Cannot stack the images in {str(path)!r}: their shapes are {sorted(shapes)[:4]}."
         raise InputError(msg, remedy="Resize the images to one size.")
     folders = [PurePosixPath(name).parent.name for name in names]
+    _require_one_parent(names, path)
     classes = tuple(sorted(set(folders)))
     return torch.stack(images), torch.tensor([classes.index(folder) for folder in folders]), classes
 
@@ -359,16 +361,32 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         if path.is_dir():
             for file in path.rglob("*"):
-                if file.suffix.lower() in _SUFFIXES:
-                    yield file.relative_to(path.parent).as_posix(), file.read_bytes()
+                name = file.relative_to(path.parent).as_posix()
+                if _is_image(name):
+                    yield name, file.read_bytes()
             return
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
-                if PurePosixPath(name).suffix.lower() in _SUFFIXES:
+                if _is_image(name):
                     yield name, archive.read(name)
     except (OSError, zipfile.BadZipFile) as error:
         msg = f"Cannot read images from {str(path)!r}: {error}."
         raise ReadError(msg, remedy="Pass {path}, a folder or zip file with a folder per class.") from error
+
+
+def _is_image(name: str) -> bool:
+    """Return whether a file has the suffix of an image, and is no metadata of macOS."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
+
+
+def _require_one_parent(names: Sequence[str], path: SomePath) -> None:
+    """Raise if a class has folders in several folders, such as `train/forest` and `test/forest`: they may be splits."""
+    for first, other in pairwise(sorted({PurePosixPath(name).parent for name in names}, key=lambda f: (f.name, f))):
+        if first.name == other.name:
+            msg = f"Cannot tell whether '{first}' and '{other}' in {str(path)!r} are one class or parts of a split."
+            remedy = "Pass {path}, one of the folders that hold folders of classes."
+            raise InputError(msg, remedy=remedy, argument="path")
 
 
 def _decode(name: str, content: bytes) -> Tensor:

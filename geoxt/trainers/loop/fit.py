@@ -214,6 +214,8 @@ def fit(
                 _check_files(last, data, writes=lightning.is_global_zero)
             if last.exists():
                 require_plain(last)
+            elif isinstance(data, ResumableDataModule):
+                data.rewind()
             with lost_processes(folder):
                 # None of torch before 2.6 would run code of the checkpoint
                 lightning.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)

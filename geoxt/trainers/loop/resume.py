@@ -287,6 +287,10 @@ class ResumableDataModule(pl.LightningDataModule):
         self._position = state_dict[_EPOCH], state_dict[_BATCHES]
         self._batches_per_epoch = state_dict.get(_BATCHES_PER_EPOCH)
 
+    def rewind(self) -> None:
+        """Forget the position of a checkpoint, which an earlier run with this module restored."""
+        self._position, self._batches_per_epoch = (0, 0), None
+
     def resumed(self, loader: DataLoader[Any]) -> DataLoader[Any]:
         """Return a loader of training batches, set to the position of the checkpoint.
 

@@ -44,6 +44,17 @@ def test_unreadable_image_folders_raise(tmp_path):
         read_image_folder(tmp_path / "nowhere.zip")
 
 
+def test_folders_of_one_class_in_several_folders_raise(folder, tmp_path):
+    for part in ("train", "test"):
+        shutil.copytree(folder, tmp_path / part)
+    (tmp_path / "__MACOSX/Lake").mkdir(parents=True)
+    for name in ("__MACOSX/Lake/1.png", "train/Lake/._1.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(InputError, match="test/Forest' and '.*/train/Forest' in .* are one class or parts of a split"):
+        read_image_folder(tmp_path)
+    assert len(read_image_folder(tmp_path / "train")[0]) == 60
+
+
 def test_stratified_split_has_equal_fractions_of_each_class_and_no_overlap():
     labels = torch.tensor([0] * 100 + [1] * 50 + [2] * 10)
     parts = stratified_split(labels, seed=4)

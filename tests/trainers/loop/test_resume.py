@@ -78,9 +78,13 @@ class KilledTask(Task):
         return super().training_step(batch, batch_idx)
 
 
-def train(*, batches=None, num_workers=0, recipe=None, epochs=3, batch_size=4, **options):
+def make_data(batch_size=4, num_workers=0):
+    return SampleDataModule(Images(12), Images(6, seed=1), batch_size=batch_size, seed=3, num_workers=num_workers)
+
+
+def train(*, batches=None, num_workers=0, recipe=None, epochs=3, batch_size=4, data=None, **options):
     recipe = Recipe(lr=0.05, **(recipe or {}))
-    data = SampleDataModule(Images(12), Images(6, seed=1), batch_size=batch_size, seed=3, num_workers=num_workers)
+    data = data or make_data(batch_size, num_workers)
     task = (Task if batches is None else KilledTask)(data.card(model="tiny"), recipe, seed=1)
     task.batches_left = batches
     with pytest.raises(Killed) if batches else nullcontext():
@@ -108,6 +112,16 @@ def test_run_stopped_at_any_step_equals_uninterrupted_run(stop, tmp_path):
     resumed, again = train(resume=tmp_path, checkpoint_every=1)
     assert equal(uninterrupted, resumed)
     assert again == scores
+
+
+def test_new_run_with_the_data_of_a_resumed_run_equals_uninterrupted_run(tmp_path):
+    train(batches=4, resume=tmp_path)
+    data = make_data()
+    train(data=data, resume=tmp_path)
+    weights, history = train(data=data)
+    expected = uninterrupted_run()
+    assert equal(weights, expected[0])
+    assert history == expected[1]
 
 
 def test_run_stopped_in_every_batch_equals_uninterrupted_run(tmp_path):
