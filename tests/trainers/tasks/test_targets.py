@@ -105,10 +105,11 @@ def test_nonfinite_pixels_do_not_contribute():
     assert torch.equal(target != IGNORE, known)
     assert torch.equal(loss, plain)
     assert task.val.compute().sum() == known.sum()
+    label = torch.tensor(1.0)
+    samples = [{"image": torch.stack([pixel, pixel * torch.nan]), "label": label} for pixel in image[:2, 0]]
+    data = SampleDataModule(samples)
     with pytest.raises(InputError, match="band 2: it has no valid pixel in 2 training samples"):
-        SampleDataModule([{"image": torch.stack([pixel, pixel * torch.nan])} for pixel in image[:2, 0]]).card(
-            model="test_classifier", task="regression", legend=None
-        )
+        data.card(model="test_classifier", task="regression", legend=None)
 
 
 def test_images_of_several_sizes_raise():
