@@ -20,6 +20,7 @@ import json
 import os
 import struct
 import time
+import warnings
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 
+from geoxt.errors import GeoxtWarning
 from geoxt.pixels.block_cache import SUFFIX, BlockCache, budget_of, make_header, read_header
 from geoxt.pixels.block_layout import PAGE, Layout, layout_of
 from geoxt.pixels.compressed_tiff import CompressedTiff
@@ -297,11 +299,15 @@ def _identity(layout: Layout) -> list[Any]:
 
 
 def try_entry(path: Path, layout: Layout, source: str, cache: BlockCache) -> tuple[int, bool] | None:
-    """Open an entry as `_open_entry`; if that fails, disable the cache with one warning, and return `None`."""
+    """Open an entry as `_open_entry`; if that fails, disable it or the cache with one warning, and return `None`."""
     try:
         return _open_entry(path, layout, source)
     except OSError as error:
-        if error.errno not in {errno.EMFILE, errno.ENFILE}:  # descriptors become free again
+        if error.errno == errno.EFBIG:  # ext4 holds files of 16 TB, sparse ones too
+            budget_of(cache).full.add(path)
+            msg = f"{source} is read without the block cache: it needs a file of {layout.size / 1e12:.1f} TB."
+            warnings.warn(msg, GeoxtWarning, stacklevel=2)
+        elif error.errno not in {errno.EMFILE, errno.ENFILE}:  # descriptors become free again
             budget_of(cache).disable(error)
         return None
 

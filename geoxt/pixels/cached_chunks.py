@@ -223,7 +223,8 @@ class CachedChunks:
             return
         budget, text = budget_of(self._cache), self._versions.version(key) or ""
         size = sum(len(self._blocks_of(c)) for c in decoded) * (self._layout.plane + PAGE) + PAGE
-        if len(text) > VERSION - 14 or not text.isascii():
+        refused = not budget.enabled or self._path in budget.full
+        if refused or len(text) > VERSION - 14 or not text.isascii():
             return
         try:
             with self._locked() as entry:

@@ -15,7 +15,7 @@ import geoxt
 from geoxt.cli.caching import cache_info
 from geoxt.errors import GeoxtWarning, InputError
 from geoxt.pixels import cached_blocks, cached_chunks, object_versions, zarr_array
-from geoxt.pixels.block_cache import entries_of
+from geoxt.pixels.block_cache import BlockCache, entries_of
 from geoxt.source import view_of
 from geoxt.testing import distinct
 from geoxt.windows import Window
@@ -262,6 +262,20 @@ def test_a_full_disk_reads_on_without_the_cache_and_warns_once(store, monkeypatc
     store.read(store.open(), Window(3, 5, 40, 60))  # a second warning would raise
 
 
+def test_an_array_larger_than_any_file_is_read_without_the_cache(store, monkeypatch):
+    store.write()
+
+    def too_large(*arguments):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(cached_blocks, "_create_entry", too_large)
+    layer = store.open()
+    with pytest.warns(GeoxtWarning, match="a file of .* TB"):
+        store.read(layer, Window(0, 0, 10, 10))
+    store.read(layer)  # a second warning would raise
+    assert cached_blocks.budget_of(BlockCache(str(store.cache))).enabled
+
+
 def test_the_limit_holds(store):
     store.write()
     for _ in range(2):
@@ -358,7 +372,7 @@ url, folder, cache, seed = sys.argv[1:]
 whole = np.load(folder + "/whole.npy")
 rng = np.random.default_rng(int(seed))
 layer = geoxt.open_zarr(url, cache=cache)
-for _ in range(20):
+for _ in range(8):
     top, left = rng.integers(0, 40, 2).tolist()
     values = view_of(layer).read(Window(top, left, 20, 30))[0]
     assert np.array_equal(values.squeeze(), whole[:, top:top + 20, left:left + 30])
