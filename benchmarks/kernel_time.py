@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,10 +26,13 @@ import xarray as xr
 from PIL import Image
 
 from geoxt import cli
+from geoxt.bridge import loader
 from geoxt.grid import coordinates
 from geoxt.inference import predict
+from geoxt.layers import open_cogs
 from geoxt.models import Card, Network
 from geoxt.models.network import save_checkpoint
+from geoxt.samplers import RandomSampler
 from geoxt.testing import make_grid
 from geoxt.trainers import SampleDataModule, Task, fit, score_images
 
@@ -88,11 +92,27 @@ def prepare_fit(_: Path) -> Callable[[], object]:
     return partial(fit, Task(network("segmentation", "unet").card), data, epochs=1, accelerator="cpu")
 
 
+def prepare_loader(folder: Path) -> Callable[[], object]:
+    """Return the second epoch of a loader of 256 windows of 256 px of an uncompressed file with six bands."""
+    profile = {"driver": "GTiff", "width": 2048, "height": 2048, "count": 6, "dtype": "uint16", "tiled": True,
+               "blockxsize": 512, "blockysize": 512, "crs": "EPSG:32632"}  # fmt: skip
+    with rasterio.open(
+        folder / "scene.tif", "w", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), **profile
+    ) as file:
+        file.write(np.random.default_rng(0).integers(1, 9_999, (6, 2048, 2048), dtype="uint16"))
+    layer = open_cogs(folder / "scene.tif")
+    batches = loader(layer, RandomSampler(layer, size=256, length=256, seed=0), batch_size=16)
+    epoch = partial(deque, batches, maxlen=0)
+    epoch()
+    return epoch
+
+
 PARTS = {
     "`predict`, U-Net, 1 Mpx": prepare_predict,
     "`geoxt predict`, U-Net, 1 Mpx": prepare_cli,
     f"`score_images`, EfficientNet-Lite0, {CHIPS} chips": prepare_score,
     "`fit`, U-Net, 6 batches of 8": prepare_fit,
+    "`loader`, uncompressed, second epoch": prepare_loader,
 }
 
 
