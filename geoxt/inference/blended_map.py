@@ -167,17 +167,18 @@ class BlendedMap:
         try:
             computed = run(self.reader.step_reader(missing, step), missing)
             for tile, claim in claimed.items():
-                output = claim
                 if isinstance(claim, Future):
                     claim.result()
                     part = visible[tile]
                     output = None if part is None else cache.get(step, tile, part)
                     if output is None:  # the other block failed, or its output is evicted
                         (output,) = run(self.reader.step_reader([tile], step), [tile])
-                elif output is None:
+                elif claim is None:
                     output = next(computed)
                     cache.put(step, tile, output, window, self.lattice.shape)
                     cache.release(step, tile)
+                else:
+                    output = claim
                 yield tile, output
             for _ in computed:  # empty by now, but a device checks its outputs at the end
                 pass

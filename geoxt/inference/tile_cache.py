@@ -90,7 +90,7 @@ class TileCache:
             return output
 
     def release(self, step: int, tile: Window) -> None:
-        """End the claim of a tile, if there is one."""
+        """End the claim of a tile, which may have none."""
         with self._lock:
             future = self._claims.pop((step, tile), None)
         if future is not None:
