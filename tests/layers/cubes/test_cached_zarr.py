@@ -32,12 +32,12 @@ pytestmark = [
 
 FULL = Window(0, 0, 60, 70)
 KINDS = {
-    "version 3": (("band", "y", "x"), {"chunks": (1, 16, 24)}),
-    "version 2": (("band", "y", "x"), {"chunks": (1, 16, 24), "zarr_format": 2}),
-    "chunks of two bands": (("band", "y", "x"), {"chunks": (2, 16, 24)}),
-    "bands last": (("y", "x", "band"), {"chunks": (16, 24, 3)}),
-    "shards": (("band", "y", "x"), {"chunks": (1, 8, 12), "shards": (1, 24, 24)}),
-    "shards of all bands": (("band", "y", "x"), {"chunks": (1, 8, 12), "shards": (3, 24, 36)}),
+    "version 3": (("band", "y", "x"), {"chunks": (1, 30, 35)}),
+    "version 2": (("band", "y", "x"), {"chunks": (1, 30, 35), "zarr_format": 2}),
+    "chunks of two bands": (("band", "y", "x"), {"chunks": (2, 32, 40)}),
+    "bands last": (("y", "x", "band"), {"chunks": (32, 40, 3)}),
+    "shards": (("band", "y", "x"), {"chunks": (1, 16, 20), "shards": (1, 32, 40)}),
+    "shards of all bands": (("band", "y", "x"), {"chunks": (1, 16, 20), "shards": (3, 32, 40)}),
 }
 
 
@@ -85,7 +85,7 @@ class Store:
     def write(self, kind="version 3", seed=0, **options):
         dims, stored = KINDS[kind]
         self.values = distinct((3, 60, 70), "uint16") + np.uint16(7 * seed)
-        self.values[:, :16, :24] = 0  # the fill value: chunks that are not written
+        self.values[:, :32, :40] = 0  # the fill value: chunks that are not written
         values = np.moveaxis(self.values, 0, dims.index("band"))
         shutil.rmtree(self.folder / "a.zarr", ignore_errors=True)
         write_store(self.folder / "a.zarr", {"b": (dims, values, {})}, fill_value=0, **stored, **options)
@@ -127,7 +127,7 @@ def test_cold_warm_and_half_filled_cache_equal_the_array(store, kind):
     assert entry.source in cache_info(str(store.cache))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["version 3", "bands last", "shards of all bands"])
 def test_each_object_is_compared_once_per_opening_and_read_again_if_it_changed(store, kind):
     store.write(kind)
     store.read(store.open())
@@ -138,7 +138,7 @@ def test_each_object_is_compared_once_per_opening_and_read_again_if_it_changed(s
     for _ in range(2):
         store.read(layer)
         assert store.server.take() in ([304] * len(files) + [404] * missing, [])
-    assert (missing > 0) == ("shards" not in kind)
+    assert missing
     store.write(kind, seed=1)
     store.read(store.open())
     assert 304 not in store.server.take()
@@ -163,13 +163,13 @@ def test_chunks_that_appear_and_disappear(store):
     store.write()
     store.read(store.open())
     chunk = store.folder / "a.zarr/b/c/0/0/1"
-    content = chunk.read_bytes()
+    file, content = chunk.read_bytes(), store.values[0, :30, 35:].copy()
     chunk.unlink()
-    store.values[0, :16, 24:48] = 0
+    store.values[0, :30, 35:] = 0
     store.read(store.open())
-    (store.folder / "a.zarr/b/c/0/0/0").write_bytes(content)
+    (store.folder / "a.zarr/b/c/0/0/0").write_bytes(file)
     os.utime(store.folder / "a.zarr/b/c/0/0/0", (1e9, 1e9))
-    store.values[0, :16, :24] = distinct((3, 60, 70), "uint16")[0, :16, 24:48]
+    store.values[0, :30, :35] = content
     for _ in range(2):
         store.read(store.open())
 
@@ -189,8 +189,8 @@ def test_a_shard_replaced_between_two_requests_is_read_again(store, monkeypatch)
 
     store.server.replaced = False
     monkeypatch.setattr(cached_chunks, "read_chunks", replace)
-    view_of(layer).read(Window(0, 24, 8, 12))
-    store.read(layer, Window(24, 24, 30, 40))
+    view_of(layer).read(Window(0, 40, 8, 12))
+    store.read(layer, Window(32, 0, 28, 70))
     store.read(store.open())
 
 
@@ -205,7 +205,7 @@ def test_another_layer_with_the_former_version_reads_whole_chunks(store):
     assert np.array_equal(opened.read([1, 2, 3], FULL), store.values)
 
 
-@pytest.mark.parametrize("damage", ["header", "truncated", "empty", "versions", "lost pages"])
+@pytest.mark.parametrize("damage", ["header", "truncated", "versions", "lost pages"])
 def test_a_damaged_entry_is_dropped(store, damage, monkeypatch):
     store.write()
     store.read(store.open())
@@ -214,12 +214,12 @@ def test_a_damaged_entry_is_dropped(store, damage, monkeypatch):
     if damage == "header":
         content[60] ^= 1
     elif damage == "versions":
-        content[-40 * 256 :: 256] = bytes(len(content[-40 * 256 :: 256]))
+        content[-12 * 256 :: 256] = bytes(12)
     elif damage == "lost pages":  # a crash of the system
-        content[20_000:60_000] = bytes(40_000)
+        content[12_000:30_000] = bytes(18_000)
         monkeypatch.setattr(cached_blocks, "boot", lambda: "another")
     else:
-        content = content[: len(content) // 2 if damage == "truncated" else 0]
+        content = content[: len(content) // 2]
     entry.write_bytes(content)
     for _ in range(2):
         store.read(store.open())
@@ -233,7 +233,7 @@ def test_a_killed_process_leaves_no_block_of_another_version(store, monkeypatch)
     class Killed(BaseException):
         pass
 
-    for n in range(1, 40, 12):
+    for n in range(1, 38, 18):
         count = iter(range(n))
 
         def die(*arguments, count=count):
@@ -244,7 +244,7 @@ def test_a_killed_process_leaves_no_block_of_another_version(store, monkeypatch)
         store.write("shards", seed=n)
         monkeypatch.setattr(cached_chunks, "write_all", die)
         with pytest.raises(Killed):
-            store.read(store.open(), Window(0, 24, 24, 24))
+            store.read(store.open(), Window(0, 40, 32, 30))
         monkeypatch.setattr(cached_chunks, "write_all", write)
         store.read(store.open())
 
@@ -279,8 +279,8 @@ def test_an_array_larger_than_any_file_is_read_without_the_cache(store, monkeypa
 def test_the_limit_holds(store):
     store.write()
     for _ in range(2):
-        store.read(store.open(cache=f"{store.cache}:60kB"))
-    assert sum(entry.size for entry in entries_of(store.cache)) <= 60_000
+        store.read(store.open(cache=f"{store.cache}:30kB"))
+    assert sum(entry.size for entry in entries_of(store.cache)) <= 30_000
 
 
 def test_an_entry_removed_by_another_process_is_made_again(store):
@@ -305,7 +305,7 @@ def test_servers_without_etags(tmp_path, monkeypatch, server, cached):
         store.server.take()
         store.read(store.open())
     sent = sum("a.zarr/b/c" in path for path in store.server.sent)
-    assert sent == (0 if cached else 33)
+    assert sent == (0 if cached else 9)
     assert len([w for w in caught if "neither an ETag" in str(w.message)]) == (not cached)
 
 
