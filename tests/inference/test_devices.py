@@ -153,12 +153,12 @@ def test_tiles_of_blocks_in_progress_run_once(device, monkeypatch, fails):
     claimed, claim = threading.Event(), TileCache.claim
 
     def record(*arguments):
-        found = claim(*arguments)
-        if isinstance(found, Future):
+        output = claim(*arguments)
+        if isinstance(output, Future):
             claimed.set()
-        return found
+        return output
 
-    def require_memory(images):  # the first block waits until the second one has found a tile of it
+    def require_memory(images):  # the first block waits until the second one needs a tile of it
         is_first = not device.batches
         device.batches.append(len(images))
         assert claimed.wait(60)
