@@ -314,7 +314,8 @@ def _pixels_in(bounds: Sequence[float]) -> Window:
 def _overlap_by_points(grid: GeoBox, other: GeoBox) -> Window | None:
     """Return the overlap to 1/64 of the grid, from the points of a lattice that lie on the other grid."""
     rows, cols = (np.linspace(0, n, 65) for n in grid.shape)
-    x, y = transformer(grid.crs, other.crs).transform(*(grid.affine @ np.meshgrid(cols, rows)))
+    pixels: Any = np.meshgrid(cols, rows)
+    x, y = transformer(grid.crs, other.crs).transform(*(grid.affine @ pixels))
     if other.crs is not None and other.crs.geographic:
         x = x - 360 * np.rint((x - _middle(other)) / 360)
     points = to_pixels(other)(np.c_[x.ravel(), y.ravel()])

@@ -179,3 +179,8 @@ def test_image_folders_read_the_colors_of_palettes(tmp_path):
         file.write_colormap(1, {0: (9, 8, 7, 255), 1: (250, 100, 0, 255)})
     images, _, _ = read_image_folder(tmp_path)
     assert images[0, :, 0].tolist() == [[9, 250], [8, 100], [7, 0]]
+
+
+def test_images_are_scored_by_models_with_a_card_alone(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot score a model without a card .*Pass model="):
+        score_images(tmp_path, torch.nn.Identity())

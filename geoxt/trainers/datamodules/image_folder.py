@@ -24,6 +24,7 @@ from geoxt.inference.networks import network_of
 from geoxt.inference.runner import device_of
 from geoxt.metrics.confusion import classification_scores, confusion_matrix
 from geoxt.metrics.scores import Scores
+from geoxt.models.network import Network
 from geoxt.models.scale_check import ScaleCheck
 from geoxt.pixels.plain_images import plain_images, read_plain_image
 from geoxt.trainers.datamodules.samples import SampleDataModule, ShuffledBatches
@@ -341,11 +342,12 @@ def score_images(
     >>> trainers.score_images("EuroSAT/test", "run/best.ckpt")["accuracy"]  # doctest: +SKIP
     """
     network = network_of(model)
-    if network.card.task != "classification":
-        msg = f"Cannot score a model for {network.card.task} on a folder of images per class."
-        raise InputError(msg, remedy="Pass {model}, a classifier.", value=network.card.task)
+    card = network.card if isinstance(network, Network) else None
+    if card is None or card.task != "classification":
+        msg = f"Cannot score a model {'without a card' if card is None else f'for {card.task}'} on folders of images."
+        raise InputError(msg, remedy="Pass {model}, a classifier of geoxt.", argument="model")
     images, labels, classes = read_image_folder(path)
-    names = list(network.card.names)
+    names = list(card.names)
     unknown = [name for name in classes if name not in names]
     if unknown:
         msg = f"Cannot score the images in the folder {unknown[0]!r}: the model's classes are {', '.join(names)}."
@@ -353,7 +355,7 @@ def score_images(
     truth = torch.tensor([names.index(name) for name in classes])[labels]
     probabilities = classify(network, images, size=size, tta=tta, device=device, precision=precision, compile=compile)
     matrix = confusion_matrix(probabilities.argmax(dim=1), truth, len(names))
-    return classification_scores(matrix, network.card.legend.distinct_names, unit="images")
+    return classification_scores(matrix, card.legend.distinct_names, unit="images")
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
