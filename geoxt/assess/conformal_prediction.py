@@ -197,8 +197,8 @@ def _test_part(pixels: HeldOutPixels, test_fraction: float, seed: int) -> tuple[
         problem = "Cannot divide the pixels into parts for calibration and test: they lie in one block."
         raise InputError(problem, remedy="Pass a smaller {block}. Or pass another {region}.", argument="block")
     tests = min(max(round(test_fraction * count), 1), count - 1)
-    drawn = np.random.default_rng([seed, 23]).permutation(count)[:tests]
-    return np.isin(pixels.blocks, drawn), (count - tests, tests)
+    test_blocks = np.random.default_rng([seed, 23]).permutation(count)[:tests]
+    return np.isin(pixels.blocks, test_blocks), (count - tests, tests)
 
 
 def _require_enough(count: int, units: str, alpha: float) -> None:

@@ -119,27 +119,27 @@ def sample_design(
     grid, read_map = grid_of(map), class_codes(map, "map")
     legend = legend_of(map)
     layer, read, groups = _strata_of(map, strata, read_map, legend)
-    counted = count_strata(layer, read, groups)
+    strata_counts = count_strata(layer, read, groups)
     if strata is None:
-        counted = _joined(counted)
+        strata_counts = _joined(strata_counts)
         read = _any_class(read_map, groups)
-    counts = _allocated(counted, n, target_se, allocation, expected, min_per_class)
+    counts = _allocated(strata_counts, n, target_se, allocation, expected, min_per_class)
     rng = np.random.default_rng(seed)
-    ranks = [_ranks(rng, int(size), int(k), systematic) for size, k in zip(counted.sizes, counts, strict=True)]
-    drawn = positions_of(counted, read, ranks)
-    drawn = drawn[rng.permutation(len(drawn))]
-    stratum, row, col = drawn.T
+    ranks = [_ranks(rng, int(size), int(k), systematic) for size, k in zip(strata_counts.sizes, counts, strict=True)]
+    pixels = positions_of(strata_counts, read, ranks)
+    pixels = pixels[rng.permutation(len(pixels))]
+    stratum, row, col = pixels.T
     x, y = grid.affine @ np.stack([col + 0.5, row + 0.5])
-    names = np.array(counted.names, object)
+    names = np.array(strata_counts.names, object)
     return geopandas.GeoDataFrame(
         {
-            "id": np.arange(1, len(drawn) + 1),
+            "id": np.arange(1, len(pixels) + 1),
             "stratum": names[stratum],
             "map_class": map_classes(read_map, legend, row, col),
-            REFERENCE: np.full(len(drawn), None, object),
-            "probability": (counts / counted.sizes)[stratum],
-            "stratum_pixels": counted.sizes[stratum],
-            "stratum_area": counted.areas[stratum],
+            REFERENCE: np.full(len(pixels), None, object),
+            "probability": (counts / strata_counts.sizes)[stratum],
+            "stratum_pixels": strata_counts.sizes[stratum],
+            "stratum_area": strata_counts.areas[stratum],
             "pixel_area": point_areas(grid, row + 0.5, col + 0.5) / HECTARE,
             "row": row,
             "col": col,

@@ -138,11 +138,11 @@ def applicability(
     )
     threshold = np.float32(training.threshold)
     applicable = lazy.map_blocks(_applicable, threshold, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
-    stated = {"threshold": training.threshold, "mean_training_distance": training.mean_distance}
-    index = {"_FillValue": np.float32(np.nan), "long_name": "dissimilarity index", **stated}
+    attrs = {"threshold": training.threshold, "mean_training_distance": training.mean_distance}
+    index = {"_FillValue": np.float32(np.nan), "long_name": "dissimilarity index", **attrs}
     area = {"_FillValue": np.uint8(NODATA), "long_name": "area of applicability", **LEGEND.attrs()}
     variables = {"dissimilarity": (("y", "x"), lazy, index), "applicable": (("y", "x"), applicable, area)}
-    return xr.Dataset(variables, coords=dict(coordinates(grid)), attrs=stated)
+    return xr.Dataset(variables, coords=dict(coordinates(grid)), attrs=attrs)
 
 
 def _applicable(dissimilarity: Array, threshold: Any) -> Array:

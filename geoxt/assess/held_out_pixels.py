@@ -109,13 +109,13 @@ def held_out_pixels(
         problem = f"Cannot compare {max_pixels} pixels with labels."
         raise InputError(problem, remedy="Pass {max_pixels} of 1 or more.", value=max_pixels, argument="max_pixels")
     image, labels = image_and_labels(data, str(card.kind.key))
-    chosen = parse_region(region, grid_of(labels))
-    size = block_size(block, region, chosen) if by_block else None
+    grid_region = parse_region(region, grid_of(labels))
+    size = block_size(block, region, grid_region) if by_block else None
     predicted = predict(image, model, output=output, **options)
     read_outputs, read_labels = view_of(_without_time(predicted)), _LabelReader.of(labels, card)
-    fraction = min(1.0, max_pixels / max(chosen.pixels, 1))
+    fraction = min(1.0, max_pixels / max(grid_region.pixels, 1))
     parts, unknown = [], 0
-    for number, window in _windows(chosen):
+    for number, window in _windows(grid_region):
         targets, labeled, excluded = read_labels(window)
         unknown += excluded
         if fraction < 1:

@@ -138,8 +138,8 @@ def estimate_from_labels(
             "All pixels lie in one block: no variance can be estimated, standard errors are NaN. Pass a smaller block."
         )
         warnings.warn(text, AssessmentWarning, stacklevel=2)
-    chosen = np.ix_(np.arange(len(counts)), present, present)
-    return _estimates(counts[chosen], areas[chosen], [classes[k] for k in present.tolist()], n_boot, seed)
+    submatrix = np.ix_(np.arange(len(counts)), present, present)
+    return _estimates(counts[submatrix], areas[submatrix], [classes[k] for k in present.tolist()], n_boot, seed)
 
 
 def block_size(block: SomeSize | None, region: SomeRegion | None, assessed: GridRegion) -> tuple[int, int] | None:
@@ -204,13 +204,13 @@ def _estimates(counts: Array, areas: Floats, classes: Sequence[str], n_boot: int
     """Return accuracy and areas from tables of blocks (block, map class, reference class)."""
     blocks, total = len(areas), float(areas.sum())
     values = _Statistics.of(areas.sum(0), total)
-    rng, drawn = np.random.default_rng([seed, 19]), []
+    rng, replicates = np.random.default_rng([seed, 19]), []
     for start in range(0, n_boot, _DRAWS):
         times = rng.multinomial(blocks, np.full(blocks, 1 / blocks), min(_DRAWS, n_boot - start))
-        drawn.append(_Statistics.of(np.tensordot(times, areas, 1), total))
+        replicates.append(_Statistics.of(np.tensordot(times, areas, 1), total))
 
     def estimate(name: str) -> Estimate:
-        return _interval(getattr(values, name), np.concatenate([getattr(part, name) for part in drawn]), blocks)
+        return _interval(getattr(values, name), np.concatenate([getattr(part, name) for part in replicates]), blocks)
 
     return AccuracyEstimate(
         classes=tuple(classes),
@@ -251,16 +251,16 @@ class _Statistics:
         )
 
 
-def _interval(value: Any, drawn: Floats, blocks: int) -> Estimate:
+def _interval(value: Any, replicates: Floats, blocks: int) -> Estimate:
     """Return a number with the standard error and percentiles of its draws (draw, …)."""
     missing = np.isnan(value)
     if blocks == 1:
         se = lower = upper = np.full(np.shape(value), np.nan)
     else:
         # a class that is absent from a draw has no accuracy in it
-        drawn = np.where(missing, 0, drawn)
-        se = np.nanstd(drawn, axis=0, ddof=1) * np.sqrt(blocks / (blocks - 1))
-        lower, upper = np.nanquantile(drawn, _tails(blocks), axis=0)
+        replicates = np.where(missing, 0, replicates)
+        se = np.nanstd(replicates, axis=0, ddof=1) * np.sqrt(blocks / (blocks - 1))
+        lower, upper = np.nanquantile(replicates, _tails(blocks), axis=0)
         se, lower, upper = (np.where(missing, np.nan, number) for number in (se, lower, upper))
     if np.ndim(value) == 0:
         return Estimate(float(value), float(se), Z95 * float(se), float(lower), float(upper))

@@ -271,9 +271,9 @@ def _positions(frame: Any, map_layer: xr.DataArray) -> tuple[Array, Array]:
     if frame.crs is None or grid.crs is None:
         problem = "Cannot find the pixels of a sample: the sample or the map has no CRS."
         raise CRSError(problem, remedy="Set it: sample.set_crs('EPSG:…').")
-    kinds = sorted({str(kind) for kind in frame.geometry.geom_type.dropna()} - {"Point"})
-    if kinds:
-        problem = f"Cannot find the pixels of a sample: its geometries are {', '.join(kinds)}."
+    geom_types = sorted({str(geom_type) for geom_type in frame.geometry.geom_type.dropna()} - {"Point"})
+    if geom_types:
+        problem = f"Cannot find the pixels of a sample: its geometries are {', '.join(geom_types)}."
         raise InputError(problem, remedy="Pass {sample} of points.", argument="sample")
     points = frame.geometry if frame.crs == grid.crs.to_wkt() else frame.geometry.to_crs(grid.crs.to_wkt())
     col, row = ~grid.affine @ np.stack([points.x.to_numpy(), points.y.to_numpy()])

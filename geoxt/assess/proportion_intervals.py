@@ -131,9 +131,9 @@ def _fractions(survey: Survey, mapped: Array, reference: Array, weight: Floats, 
 def _strata(survey: Survey, cells: Array, weight: Floats) -> _Strata:
     """Return weights and effective sample sizes of the strata."""
     strata, count = survey.strata, len(survey.sizes)
-    areas = np.bincount(strata, survey.weights * weight, count)
+    areas = np.bincount(strata, survey.weights * weight, count).astype(float)
     shares: Floats = areas / areas.sum()
-    sums = np.bincount(strata, weight, count)
+    sums = np.bincount(strata, weight, count).astype(float)
     sizes = sums**2 / np.bincount(strata, weight**2, count)  # Kish 1965: of pixels of unequal areas
     if survey.clusters is not None:
         sizes = np.minimum(sizes, _cluster_sizes(survey, cells, weight))
@@ -220,7 +220,7 @@ def _distances(strata: _Strata, fraction: Floats, possible: _Flags, others: _Fla
     length = (int(strata.groups.max()) + 1) * 4 * ratios
 
     def total(numbers: Floats) -> Array:
-        return np.bincount(cell[possible], np.broadcast_to(numbers, cell.shape)[possible], length)
+        return np.bincount(cell[possible], np.broadcast_to(numbers, cell.shape)[possible], length).astype(float)
 
     share = strata.shares[:, None]
     shares = total(share)

@@ -65,9 +65,9 @@ def overview(layer: xr.DataArray) -> Overview:
 
 def class_image(reduced: Overview, legend: Legend, title: str) -> str:
     """Return an image element of a class map; nodata is transparent."""
-    shown = Legend.from_rows([*zip(legend.codes, legend.names, legend.colors, strict=True)][:_MAX_CLASSES])
-    index = np.where(reduced.valid, shown.encode(reduced.values, missing=-1) + 1, 0).astype(np.uint8)
-    return _image(index, [(0, 0, 0, 0), *shown.colormap().values()], title)
+    map_legend = Legend.from_rows([*zip(legend.codes, legend.names, legend.colors, strict=True)][:_MAX_CLASSES])
+    index = np.where(reduced.valid, map_legend.encode(reduced.values, missing=-1) + 1, 0).astype(np.uint8)
+    return _image(index, [(0, 0, 0, 0), *map_legend.colormap().values()], title)
 
 
 def number_image(reduced: Overview, title: str) -> tuple[str, tuple[tuple[str, str], ...]]:

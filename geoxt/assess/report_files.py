@@ -210,11 +210,11 @@ def _map_figure(layer: xr.DataArray, legend: Legend | None, accuracy: AccuracyEs
     if isinstance(accuracy, ContinuousEstimate) or layer.dtype.kind == "f":
         graphic, key = number_image(reduced, name)
         return Figure(graphic=graphic, caption=f"{caption} is drawn.", key=key)
-    shown = (legend or Legend((), ())).covering(sorted(reduced.counts))
+    map_legend = (legend or Legend((), ())).covering(sorted(reduced.counts))
     total = reduced.counts.total()
     key = tuple(
         (f"{label}: {100 * reduced.counts[code] / total:.1f} %", color)
-        for code, label, color in zip(shown.codes, shown.distinct_names, shown.colors, strict=True)
+        for code, label, color in zip(map_legend.codes, map_legend.distinct_names, map_legend.colors, strict=True)
     )
     caption = f"The map, and the percentage of its valid pixels by class. {caption} is drawn."
-    return Figure(graphic=class_image(reduced, shown, name), caption=caption, key=key)
+    return Figure(graphic=class_image(reduced, map_legend, name), caption=caption, key=key)

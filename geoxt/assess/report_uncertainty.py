@@ -35,9 +35,9 @@ def calibration_section(calibration: Any) -> Section:
 def conformal_section(conformal: Any, legend: Legend | None) -> Section:
     """Return the section on coverage and size of `ConformalSets`, or coverage and width of `ConformalIntervals`."""
     pixels, blocks = int(np.sum(conformal.test_pixels)), conformal.blocks
-    kind = "intervals" if hasattr(conformal, "half_width") else "sets of classes"
+    prediction = "intervals" if hasattr(conformal, "half_width") else "sets of classes"
     text = (
-        f"Conformal {kind} are to be right for {percent(1 - conformal.alpha)} of the pixels. They are right for "
+        f"Conformal {prediction} are to be right for {percent(1 - conformal.alpha)} of the pixels. They are right for "
         f"{percent(conformal.coverage)}{_plus_minus(conformal.coverage_ci95)} of {pixels:,} test pixels in "
         f"{blocks[1]:,} blocks; {blocks[0]:,} other blocks calibrate them. The 95 % intervals of the coverage are over "
         "test blocks."
@@ -46,8 +46,8 @@ def conformal_section(conformal: Any, legend: Legend | None) -> Section:
         text += f" Their half width is {conformal.half_width:.4g}."
         return Section(title="Conformal intervals", blocks=(text,))
     fractions = conformal.sizes / max(conformal.sizes.sum(), 1)
-    shown = np.flatnonzero(conformal.sizes)
-    chart = bar_chart(shown.tolist(), fractions[shown])
+    sizes = np.flatnonzero(conformal.sizes)
+    chart = bar_chart(sizes.tolist(), fractions[sizes])
     rows = tuple(
         (cell, Cell(percent(float(coverage)) + _plus_minus(half_width)), Cell(f"{int(count):,}"))
         for cell, coverage, half_width, count in zip(
