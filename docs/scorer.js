@@ -1,4 +1,4 @@
-// Order of search results: pages named after the query come first, attributes of classes last.
+// Order of search results: pages named after the query come first, guides before others, attributes of classes last.
 // Sphinx calls `score` with [page, title, anchor, description, score, file name, kind] and sorts by its result.
 var Scorer = {
   objNameMatch: 11,
@@ -16,6 +16,7 @@ var Scorer = {
     var score = result[4];
     if (/^Python (attribute|property|data)/.test(result[3] || "")) score -= 15;
     else if (query && query.split(/\s+/).every((word) => words.includes(word))) score += 20;
+    if (result[0].startsWith("how-to/")) score += 3; // before tutorials and installation with the same words
     return result[0] === "reference/changelog" ? score - 20 : score;
   },
 };
