@@ -55,7 +55,8 @@ def polygonize(
         Tolerance in units of the CRS, by which outlines are simplified; polygons keep their shared borders, without
         gaps or overlaps. By default outlines follow the pixels.
     connectivity
-        4: pixels are connected along their sides. 8: at their corners, too, without `simplify`.
+        4: pixels are connected along their sides. 8: at their corners, too, without `simplify`; polygons that
+        meet at a corner only are parts of a MultiPolygon.
     probability
         Layer on the grid of the map (y, x), such as the probability of the mapped class, to be averaged over each
         polygon.
@@ -198,6 +199,8 @@ def _outlines(paths: tuple[Path, Path], size: int, connectivity: int) -> tuple[A
         outlines = list(rasterio.features.shapes(source, mask=mask, connectivity=connectivity, transform=FILES))
     shapes = np.array([shapely.geometry.shape(geometry) for geometry, _ in outlines], object)
     shapes = shapely.transform(shapes, lambda p: p / (FILES.a, FILES.e))
+    if connectivity == 8:  # GDAL's rings touch themselves at corners
+        shapes = shapely.make_valid(shapes, method="structure", keep_collapsed=False)
     codes = np.array([int(code) for _, code in outlines], np.int64)
     left, top, _, _ = shapely.bounds(shapes).T
     order = np.lexsort((left, top))

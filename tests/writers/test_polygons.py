@@ -147,3 +147,16 @@ def test_invalid_maps_raise():
         polygonize(layer, min_area=-1)
     with pytest.raises(InputError, match=r"simplified polygons of 8-connected pixels"):
         polygonize(layer, simplify=30, connectivity=8)
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_polygons_of_noise_are_valid(connectivity):
+    codes = np.random.default_rng(0).choice(np.array(LEGEND.codes, "uint8"), (40, 50))
+    layer = wrap_xr(codes, make_grid(codes.shape), nodata=0).assign_attrs(LEGEND.attrs())
+    frame = polygonize(layer, connectivity=connectivity)
+    assert frame.is_valid.all()
+    assert (burn(frame, layer, "code") == codes).all()
+    neighbours = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+    assert len(frame) == sum(ndimage.label(codes == code, neighbours)[1] for code in LEGEND.codes)
+    resolution = layer.odc.geobox.resolution.x
+    np.testing.assert_allclose(frame.geometry.area.sum(), codes.size * resolution**2)
