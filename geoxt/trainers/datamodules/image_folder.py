@@ -387,8 +387,7 @@ def _require_one_parent(names: Sequence[str], path: SomePath) -> None:
     for first, other in pairwise(sorted({PurePosixPath(name).parent for name in names}, key=lambda f: (f.name, f))):
         if first.name == other.name:
             msg = f"Cannot tell whether '{first}' and '{other}' in {str(path)!r} are one class or parts of a split."
-            remedy = "Pass {path}, one of the folders that hold folders of classes."
-            raise InputError(msg, remedy=remedy, argument="path")
+            raise InputError(msg, remedy="Pass {path}, a folder that holds folders of classes.", argument="path")
 
 
 def _decode(name: str, content: bytes) -> Tensor:
