@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def read_rows(path: Path, columns: Columns, *, separator: str = ",") -> Iterator
     Raises
     ------
     ReadError
-        If the file cannot be read, or lacks a column.
+        If the file cannot be read, lacks a column or has one twice, or a row has more values than there are columns.
     """
     header = isinstance(columns, Mapping)
     keys = columns.items() if isinstance(columns, Mapping) else enumerate(columns)
@@ -65,9 +65,10 @@ def _rows(path: Path, separator: str, *, header: bool) -> Iterator[Mapping[Any, 
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file, delimiter=separator)
             names = [name.strip() for name in next(lines, [])] if header else None
+            _require_unique(names or [])
             for line in lines:
                 if line:
-                    yield dict(zip(names, line, strict=False)) if names else dict(enumerate(line))
+                    yield _by_name(names, line, lines.line_num) if names else dict(enumerate(line))
     except (OSError, ValueError, csv.Error) as error:  # UnicodeDecodeError and ArrowInvalid are ValueErrors
         raise ReadError(f"Cannot read the table {str(path)!r}: {error}.", remedy=FETCH_AGAIN) from error
 
@@ -75,5 +76,23 @@ def _rows(path: Path, separator: str, *, header: bool) -> Iterator[Mapping[Any, 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     with optional_import("pyarrow", "datasets", f"read {str(path)!r}"):
         import pyarrow.parquet as pq
-    for batch in pq.ParquetFile(path).iter_batches():
+    file = pq.ParquetFile(path)
+    _require_unique(file.schema_arrow.names)
+    for batch in file.iter_batches():
         yield from batch.to_pylist()
+
+
+def _by_name(names: Sequence[str], line: Sequence[str], number: int) -> dict[str, str]:
+    """Return the values of a line by column; raise if values remain that are not empty."""
+    if any(line[len(names) :]):
+        msg = f"line {number} has {len(line)} values for {len(names)} columns"
+        raise ValueError(msg)
+    return dict(zip(names, line, strict=False))
+
+
+def _require_unique(names: Sequence[str]) -> None:
+    """Raise if two columns have the same name; columns without a name may repeat."""
+    for index, name in enumerate(names):
+        if name and name in names[:index]:
+            msg = f"two columns have the name {name!r}"
+            raise ValueError(msg)

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
@@ -16,6 +17,7 @@ from support.sample_files import write_image
 from geoxt.datasets import RandomSplit, Raster, fetch, get, load
 from geoxt.datasets.codes import decode
 from geoxt.datasets.spec import classes
+from geoxt.datasets.table_rows import read_rows
 from geoxt.errors import DatasetWarning, InputError, LabelError, OutputError, ReadError
 
 
@@ -146,6 +148,34 @@ def test_contradictory_rows_of_a_table_raise(tmp_path):
     path.write_text("\n".join([*lines, f"{row[: row.rindex(',')]},999"]))
     with pytest.raises(ReadError, match=r"labels\.csv': .* has two different rows"):
         load(tree.spec, tmp_path).read(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("id,class,class\na,water,forest\n", "two columns have the name 'class'"),
+        ("id,class\na,water\nb,land,forest\n", "line 3 has 3 values for 2 columns"),
+    ],
+)
+def test_ambiguous_columns_of_a_table_raise(tmp_path, text, problem):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(ReadError, match=rf"Cannot read the table '.*labels\.csv': {problem}\. Fetch"):
+        list(read_rows(path, {"id": "{id}"}))
+
+
+def test_columns_without_a_name_may_repeat(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("id,class,,\na,water,,\nb,land,,,\n")
+    assert [row["class"] for _, row in read_rows(path, {"id": "{id}"})] == ["water", "land"]
+
+
+def test_parquet_table_with_two_columns_of_a_name_raises(tmp_path):
+    path = tmp_path / "labels.parquet"
+    columns = [pyarrow.array(["a"]), pyarrow.array(["water"]), pyarrow.array(["forest"])]
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays(columns, ["id", "class", "class"]), path)
+    with pytest.raises(ReadError, match=r"labels\.parquet': two columns have the name 'class'"):
+        list(read_rows(path, {"id": "{id}"}))
 
 
 @pytest.mark.parametrize(
