@@ -123,8 +123,8 @@ def estimate_from_counts(
     >>> table = assess.estimate_from_counts(counts, [200_000, 150_000, 3_200_000, 6_450_000])
     >>> round(float(table.overall.value), 3), round(float(table.overall.ci95), 3)
     (0.947, 0.018)
-    >>> round(float(table.overall.lower), 3), round(float(table.overall.upper), 3)
-    (0.926, 0.963)
+    >>> round(float(table.overall.lower), 2), round(float(table.overall.upper), 2)
+    (0.93, 0.96)
 
     Notes
     -----

@@ -332,7 +332,7 @@ def _bands_of(
             ItemBand(
                 key=key, name=name, common=common, wavelength=wavelength, index=i + 1, band=band,
                 names=tuple(dict.fromkeys(str(n) for n in (*names, *aliases.get((key, i + 1), ())) if n)),
-                dtype=_dtype(str(metadata.data_type)) or _dtype(str(entry.get("data_type"))),
+                dtype=_dtype(metadata.data_type) or _dtype(entry.get("data_type")),
                 nodata=None if metadata.nodata is None else float(metadata.nodata),
                 radiometry=stac_radiometry(entry | {"unit": metadata.units}),
                 classes=tuple(entry.get("classification:classes") or ()),
@@ -351,9 +351,13 @@ def _common_name(band: Mapping[str, Any]) -> str | None:
     return band.get("common_name", band.get("eo:common_name"))
 
 
-@cache
-def _dtype(name: str) -> str | None:
+def _dtype(name: object) -> str | None:
     """Return a data type by its name in numpy, STAC or GDAL; `None` for any other."""
+    return _parse_dtype(str(name))
+
+
+@cache
+def _parse_dtype(name: str) -> str | None:
     text = name.strip().lower()
     text = _GDAL_TYPES.get(text, text)
     if text in {"other", "none", ""}:
