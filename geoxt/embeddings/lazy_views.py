@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,14 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from geoxt.errors import GridError, InputError, NodataWarning, optional_import
+from geoxt.embeddings.vectors import common_bands, vectors_of
+from geoxt.errors import GridError, InputError, optional_import
 from geoxt.grid import grid_of, pixel_offset
 from geoxt.inference import predict
 from geoxt.legend import Legend
 from geoxt.samplers import RandomSampler
 from geoxt.source import nodata_of, view_of
 from geoxt.source.embedding_attrs import require_equal_embeddings
-from geoxt.tables import extract
-from geoxt.tables.layer_values import embedding_attrs
 from geoxt.trees import SomeData, layers_of
 from geoxt.types import Array, Floats
 
@@ -60,8 +58,9 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
         Layer of embeddings, or of other bands; or a tree of these.
     vectors
         Array (bands,) or (n, bands); a table of `geoxt.extract`; or a GeoDataFrame of points, at which vectors are
-        extracted. Rows with NaN are left out, with a warning. For one vector of a class pass the mean of its rows:
-        `table.groupby("class")[table.attrs["bands"]].mean().to_numpy()`.
+        extracted. Columns of a table, the index of a Series and the coordinate band of a DataArray are matched to the
+        bands of the layer by name, other arrays by position. Rows of a table with NaN are left out, with a warning. For
+        one vector of a class pass the mean of its rows: `table.groupby("class")[table.attrs["bands"]].mean()`.
     chunks
         As for `geoxt.predict`.
 
@@ -74,7 +73,8 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
     Raises
     ------
     InputError
-        If vectors differ in length from the bands, are zero or all NaN, or are of another model or version.
+        If vectors differ from the bands in length or names, are not numbers, are zero or all NaN, or are of another
+        model or version; or if layers of a tree differ in the names or order of their bands.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
     >>> similar(layer, [2.0, 0.0]).to_numpy().round(3)
     array([[[1.   , 0.707]]], dtype=float32)
     """
-    names, rows = vectors_of(data, vectors)
+    names, rows = vectors_of(data, vectors, common_bands(data), "the layer")
     bands = {layer.sizes.get("band", 1) for layer in layers_of(data).values()}
     lengths = np.linalg.norm(rows, axis=1)
     if bands != {rows.shape[1]} or not (np.isfinite(lengths) & (lengths > 0)).all():
@@ -93,29 +93,6 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
         raise InputError(msg, remedy="Pass {vectors} (n, bands).", value=rows.shape, argument="vectors")
     legend = Legend(tuple(range(len(names))), tuple(names))
     return predict(data, _Similarity(rows), output="values", overlap=0, chunks=chunks, legend=legend)
-
-
-def vectors_of(data: SomeData | None, vectors: Any) -> tuple[list[str], Floats]:
-    """Return names and numbers (n, bands) of vectors; `data` is the layer at whose points they are extracted."""
-    if not hasattr(vectors, "columns"):
-        rows = np.atleast_2d(np.asarray(vectors, np.float64))
-        return [str(number) for number in range(len(rows))], rows
-    table = vectors
-    if data is None and "bands" not in table.attrs:
-        msg = "Cannot compare with points: their vectors are not known."
-        raise InputError(msg, remedy="Pass {vectors}, the table of geoxt.extract(layer, points).", argument="vectors")
-    if data is not None:
-        table = table if "bands" in table.attrs else extract(data, table)
-        require_equal_embeddings(embedding_attrs(data), table.attrs, ("the layer", "the vectors"))
-    values = table[table.attrs["bands"]]
-    valid = values.notna().all(axis=1).to_numpy()
-    if not valid.any():
-        msg = f"Cannot compare pixels with vectors: all of {len(table)} points lie on nodata or outside the layer."
-        raise InputError(msg, remedy="Pass {vectors} of valid pixels.", argument="vectors")
-    if not valid.all():
-        text = f"{int((~valid).sum())} of {len(table)} vectors have bands without a value and are left out."
-        warnings.warn(text, NodataWarning, stacklevel=3)
-    return [str(label) for label in table.index[valid]], values.to_numpy(np.float64)[valid]
 
 
 def change(before: xr.DataArray, after: xr.DataArray, *, chunks: int | None = None) -> xr.DataArray:

@@ -15,7 +15,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.embeddings.lazy_views import vectors_of
+from geoxt.embeddings.vectors import Bands, band_order, bands_of, vectors_of
 from geoxt.errors import InputError, ReadError, optional_import
 from geoxt.grid import pix2wld
 from geoxt.source import view_of
@@ -60,8 +60,11 @@ class _Entries:
 class VectorIndex:
     """Unit vectors of embeddings with their positions; `build_index` makes it, `open_index` opens a saved one."""
 
-    def __init__(self, entries: list[_Entries], vectors: Floats, attrs: Mapping[str, str], graph: Any = None) -> None:
+    def __init__(
+        self, entries: list[_Entries], vectors: Floats, attrs: Mapping[str, str], bands: Bands, graph: Any = None
+    ) -> None:
         self.attrs = dict(attrs)
+        self._bands = bands
         self._entries = entries
         self._starts = np.cumsum([0, *(len(part.rows) for part in entries)])
         self._vectors = vectors
@@ -104,7 +107,7 @@ class VectorIndex:
                 import faiss
 
                 faiss.write_index(self._graph, str(folder / "graph.faiss"))
-            document = {"format": _FORMAT, "attrs": self.attrs, "sources": sources}
+            document = {"format": _FORMAT, "attrs": self.attrs, "bands": self._bands, "sources": sources}
             (folder / "index.json").write_text(json.dumps(document), encoding="utf-8")
 
     def search(self, vectors: Any, k: int = 10) -> Any:
@@ -113,8 +116,9 @@ class VectorIndex:
         Parameters
         ----------
         vectors
-            Array (bands,) or (n, bands), or a table of `geoxt.extract` or `read_parquet`. Rows with NaN are left out,
-            with a warning.
+            Array (bands,) or (n, bands), or a table of `geoxt.extract` or `read_parquet`. Columns of a table, the index
+            of a Series and the coordinate band of a DataArray are matched to the bands of the index by name, other
+            arrays by position. Rows of a table with NaN are left out, with a warning.
         k
             Number of entries for each vector.
 
@@ -129,19 +133,19 @@ class VectorIndex:
         Raises
         ------
         InputError
-            If vectors differ in length from those of the index, are zero, or are of another model or version; or if k
-            is not between 1 and the number of entries.
+            If vectors differ in length or names of bands from those of the index, are zero, or are of another model or
+            version; or if k is not an integer from 1 to the number of entries.
         """
         with optional_import("geopandas", "vector", "search embeddings"):
             import geopandas as gpd
-        names, queries = vectors_of(None, vectors)
+        names, queries = vectors_of(None, vectors, self._bands, "the index")
         require_equal_embeddings(self.attrs, getattr(vectors, "attrs", {}), ("the index", "the vectors"))
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)
         if queries.shape[1] != self._vectors.shape[1] or not (np.isfinite(lengths) & (lengths > 0)).all():
             msg = f"Cannot search {len(queries)} vectors of {queries.shape[1]} numbers: the index holds vectors of "
             msg += f"{self._vectors.shape[1]}, and none may be zero or infinite."
             raise InputError(msg, remedy="Pass {vectors} (n, bands).", value=queries.shape, argument="vectors")
-        if not 1 <= k <= len(self):
+        if not _is_integer(k) or not 1 <= k <= len(self):
             msg = f"Cannot find {k} entries in an index of {len(self)}."
             raise InputError(msg, remedy="Pass {k} from 1 to that number.", value=k, argument="k")
         similarity, positions = self._nearest((queries / lengths).astype(np.float32), k)
@@ -183,7 +187,8 @@ def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: 
     ----------
     data
         Layer or tree of embeddings, a table of `geoxt.extract` or `read_parquet`; a list of these, or a mapping of
-        names to them. Each valid pixel or row is an entry; those of length zero are left out.
+        names to them. Each valid pixel or row is an entry; those of length zero are left out. Bands are matched by
+        name, in the order of the first source; bands without names by position.
     method
         "exact" compares all vectors. "hnsw" is the approximate index of faiss (extra `search`), a graph of neighbors
         which is faster for many vectors, and misses some of the nearest ones.
@@ -210,7 +215,7 @@ def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: 
     >>> round(float(result.similarity[0]), 3), result.source[0], result.geometry[0].coords[0]
     (1.0, '2020', (15.0, 5.0))
     """
-    if step < 1:
+    if not _is_integer(step) or step < 1:
         msg = f"Cannot index pixels at a distance of {step!r}."
         raise InputError(msg, remedy="Pass {step} of 1 or more.", value=step, argument="step")
     if isinstance(data, (xr.DataArray, xr.Dataset, xr.DataTree)) or hasattr(data, "columns"):
@@ -219,30 +224,31 @@ def build_index(data: Any, *, method: Literal["exact", "hnsw"] = "exact", step: 
     attrs = common_embedding_attrs({repr(name): _attrs(source) for name, source in sources.items()})
     entries: list[_Entries] = []
     vectors: list[Floats] = []
-    bands: list[Any] = []
+    bands: list[tuple[str, int]] = []
+    all_names: Bands = None
     for name, source in sources.items():
-        for part, rows, names in (
+        for part, values, names in (
             _of_table(name, source) if hasattr(source, "columns") else _of_layers(name, source, step)
         ):
+            all_names = names if all_names is None else all_names
+            rows = values[:, band_order(all_names, names, ("the first source", f"source {name!r}"), "data")]
             lengths = np.linalg.norm(rows, axis=1)
             valid = np.isfinite(lengths) & (lengths > 0)
             entries.append(_Entries(name=part.name, rows=part.rows[valid], grid=part.grid))
             vectors.append((rows[valid] / lengths[valid, None]).astype(np.float32))
-            bands.append((name, names))
+            bands.append((name, rows.shape[1]))
     if not sum(map(len, vectors)):
         msg = "Cannot build an index: no vector is valid."
         raise InputError(msg, remedy="Pass {data} with valid pixels.", argument="data")
-    other = next(((name, names) for name, names in bands if len(names) != len(bands[0][1])), None)
+    other = next(((name, length) for name, length in bands if length != bands[0][1]), None)
     if other is not None:
-        msg = (
-            f"Cannot index vectors of {len(bands[0][1])} numbers ({bands[0][0]!r}) and {len(other[1])} ({other[0]!r})."
-        )
+        msg = f"Cannot index vectors of {bands[0][1]} numbers ({bands[0][0]!r}) and {other[1]} ({other[0]!r})."
         raise InputError(msg, remedy="Pass {data} of one model.", argument="data")
     nonempty = [number for number, rows in enumerate(vectors) if len(rows)]
     model_attrs = {name: str(attrs[name]) for name in NAMES if name in attrs}
     all_vectors = np.concatenate([vectors[n] for n in nonempty])
     graph = _graph_of(all_vectors) if method == "hnsw" else None
-    return VectorIndex([entries[n] for n in nonempty], all_vectors, model_attrs, graph)
+    return VectorIndex([entries[n] for n in nonempty], all_vectors, model_attrs, all_names, graph)
 
 
 def open_index(path: SomePath) -> VectorIndex:
@@ -286,7 +292,7 @@ def open_index(path: SomePath) -> VectorIndex:
         with optional_import("faiss", "search", "open an approximate index"):
             import faiss
         graph = faiss.read_index(str(folder / "graph.faiss"))
-    return VectorIndex(entries, vectors, document["attrs"], graph)
+    return VectorIndex(entries, vectors, document["attrs"], document.get("bands"), graph)
 
 
 def _graph_of(vectors: Any) -> Any:
@@ -309,7 +315,11 @@ def _attrs(source: Any) -> Mapping[Any, Any]:
     return source.attrs if hasattr(source, "columns") else embedding_attrs(source)
 
 
-def _of_table(name: str, table: Any) -> list[tuple[_Entries, Any, list[str]]]:
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _of_table(name: str, table: Any) -> list[tuple[_Entries, Any, Bands]]:
     bands = list(table.attrs.get("bands", ()))
     if not bands or not hasattr(table, "crs") or not set(bands) <= set(table.columns):
         msg = f"Cannot index the table {name!r}: it states no columns of bands, or has no geometries."
@@ -317,7 +327,7 @@ def _of_table(name: str, table: Any) -> list[tuple[_Entries, Any, list[str]]]:
     return [(_Entries(name=name, rows=table.drop(columns=bands)), table[bands].to_numpy(np.float64), bands)]
 
 
-def _of_layers(name: str, data: Any, step: int) -> list[tuple[_Entries, Any, list[int]]]:
+def _of_layers(name: str, data: Any, step: int) -> list[tuple[_Entries, Any, Bands]]:
     """Return the valid pixels of each layer, read block by block."""
     parts = []
     for node, layer in layers_of(data).items():
@@ -338,6 +348,5 @@ def _of_layers(name: str, data: Any, step: int) -> list[tuple[_Entries, Any, lis
         columns: dict[str, Any] = {"node": node} if node else {}
         columns |= {"time": np.asarray(times)[pixels[:, 0]]} if dated else {}
         frame = pd.DataFrame(columns | {"row": pixels[:, 1], "col": pixels[:, 2]}, index=range(len(pixels)))
-        bands = list(range(view.shape[1]))
-        parts.append((_Entries(name=name, rows=frame, grid=view.grid), np.concatenate(vectors), bands))
+        parts.append((_Entries(name=name, rows=frame, grid=view.grid), np.concatenate(vectors), bands_of(layer)))
     return parts

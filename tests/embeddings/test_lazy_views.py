@@ -131,3 +131,41 @@ def test_false_color_views(layers):
     np.testing.assert_array_equal(clusters == 255, ~valid)
     with pytest.raises(InputError, match="Cannot compute 9 components"):
         pca(layers[0], n_components=9)
+
+
+def test_labelled_vectors_match_bands_by_name(layers):
+    layer = layers[0].isel(time=0) if "time" in layers[0].dims else layers[0]
+    reverse = layer[::-1]
+    x, y = GRID.affine @ np.array([20.5, 20.5])
+    point = gpd.GeoDataFrame({"class": ["a"]}, geometry=gpd.points_from_xy([x], [y]), crs=GRID.crs.to_wkt())
+    table = geoxt.extract(layer, point)
+    names = table.attrs["bands"]
+    vectors = [
+        table,
+        table.loc[0, names],
+        layer[:, 20, 20],
+        layer[:, 20:21, 20].T,
+        table.groupby("class")[names].mean(),
+    ]
+    for labelled in vectors:
+        for data in (layer, reverse):
+            assert float(similar(data, labelled)[0, 20, 20]) == pytest.approx(1)
+    assert float(similar(reverse, layer[:, 20, 20].to_numpy())[0, 20, 20]) < 0.9
+    other = layer.assign_coords(band=[f"B{n}" for n in range(8)])
+    for labelled in vectors[:4]:
+        with pytest.raises(InputError, match="Cannot match bands by name"):
+            similar(other, labelled)
+    with pytest.raises(InputError, match="whose bands differ"):
+        similar(
+            xr.DataTree.from_dict({"a": layer.to_dataset(name="layer"), "b": reverse.to_dataset(name="layer")}), table
+        )
+
+
+def test_vectors_that_are_not_numbers_raise(layers):
+    for vectors in ("abc", np.ones((1, 8, 2)), gpd.GeoSeries.from_xy([1.0], [2.0])):
+        with pytest.raises(InputError, match="Cannot take .* as vectors"):
+            similar(layers[0], vectors)
+    x, y = GRID.affine @ np.array([20.5, 20.5])
+    point = gpd.GeoDataFrame(geometry=gpd.points_from_xy([x], [y]), crs=GRID.crs.to_wkt())
+    with pytest.raises(InputError, match="has no column 'A03'"):
+        similar(layers[0], geoxt.extract(layers[0], point).drop(columns="A03"))

@@ -153,3 +153,27 @@ def test_approximate_index_needs_faiss(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(MissingDependency, match="search"):
         build_index(make_embeddings(1), method="hnsw")
+
+
+def test_bands_match_by_name(tmp_path):
+    layer = make_embeddings(1)
+    points = gpd.GeoDataFrame(geometry=gpd.points_from_xy([600_105], [3_999_935]), crs=layer.odc.crs)
+    table, reverse = geoxt.extract(layer, points), geoxt.extract(layer[::-1], points)
+    names = table.attrs["bands"]
+    vectors = [table, reverse, table.loc[0, names], layer[::-1, 6, 10]]
+    build_index({"L": layer[::-1], "P": layer, "R": reverse}).save(tmp_path / "a.index")
+    for index in (build_index({"L": layer, "P": layer[::-1]}), build_index([table, reverse])):
+        for query in vectors:
+            assert index.search(query, k=2)["similarity"].tolist() == pytest.approx([1, 1])
+    for query in vectors:
+        assert open_index(tmp_path / "a.index").search(query, k=3)["similarity"].tolist() == pytest.approx([1] * 3)
+    with pytest.raises(InputError, match="Cannot match bands by name"):
+        build_index([layer, layer.assign_coords(band=list("vwxyz"))])
+    with pytest.raises(InputError, match="Cannot match bands by name"):
+        build_index(layer).search(layer[:, 6, 10].assign_coords(band=list("vwxyz")), k=1)
+    for call in (lambda: build_index(layer, step=1.5), lambda: build_index(layer, step=True)):
+        with pytest.raises(InputError, match="at a distance of"):
+            call()
+    for k in (2.5, True):
+        with pytest.raises(InputError, match="entries in an index"):
+            build_index(layer).search(table, k=k)
