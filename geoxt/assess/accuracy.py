@@ -10,13 +10,14 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import xarray as xr
 
 from geoxt.assess.proportion_intervals import Interval, ProportionLimits
-from geoxt.assess.survey import Z95, Estimate, Survey
+from geoxt.assess.survey import Z95, Estimate, Survey, by_label, is_unlabeled
 from geoxt.errors import AssessmentWarning, InputError
 from geoxt.types import Array, Floats
 
-SomeSizes = Mapping[Any, float] | Sequence[float] | npt.NDArray[Any]
+SomeSizes = Mapping[Any, float] | pd.Series | xr.DataArray | Sequence[float] | npt.NDArray[Any]
 """Size of each stratum: by its name, or in the order of the strata."""
 
 
@@ -91,9 +92,10 @@ def estimate_from_counts(
         Number of sampled pixels. Shape (stratum, reference class), if the strata are the classes of the map, in the
         same order; else (stratum, map class, reference class). An array, or a DataFrame with names.
     stratum_sizes
-        Size of each stratum, in pixels or any unit of area: a mapping by name, or in the order of the strata.
+        Size of each stratum, in pixels or any unit of area: a mapping or a labelled Series by name, or in the order of
+        the strata.
     classes
-        Names of the classes; by default the columns of a DataFrame, else 0, 1, 2 ….
+        Names of the classes of an array, by default 0, 1, 2 …; of a DataFrame its columns, in the order of the result.
     interval
         Kind of the 95 % intervals `lower` to `upper`: "jeffreys" (see Notes), "exact", which are wider and rarely
         miss, or "normal", which are `value` ± `ci95` and miss rare classes and small counts more often.
@@ -144,9 +146,12 @@ def estimate_from_counts(
     Zou, Huang and Zhang 2009, A note on confidence interval estimation for a linear function of binomial proportions.
     https://doi.org/10.1016/j.csda.2008.09.033
     """
-    if classes is None and isinstance(counts, pd.DataFrame):
-        classes = list(counts.columns)
-    strata = list(counts.index) if isinstance(counts, pd.DataFrame) else None
+    if isinstance(counts, xr.DataArray) and counts.ndim == 2:
+        counts = counts.to_pandas()
+    if isinstance(counts, pd.DataFrame):
+        counts = _selected(counts, classes)
+        classes = list(counts.columns) if classes is None else classes
+    strata = list(counts.index) if isinstance(counts, pd.DataFrame) and not is_unlabeled(counts.index) else None
     table = _checked_counts(counts)
     names = tuple(range(table.shape[-1])) if classes is None else tuple(classes)
     if len({*names}) < len(names):
@@ -157,7 +162,7 @@ def estimate_from_counts(
         raise InputError(problem, remedy="Pass {classes} with a name for each column.", argument="classes")
     if table.ndim == 2:
         rows, columns = table.shape
-        if rows != columns or (isinstance(counts, pd.DataFrame) and list(counts.index) != list(counts.columns)):
+        if rows != columns or (strata is not None and strata != list(names)):
             problem = f"Cannot estimate: {rows} strata are not the {columns} classes of the map, in their order."
             remedy = "Pass {counts} of shape (stratum, map class, reference class)."
             raise InputError(problem, remedy=remedy, argument="counts")
@@ -286,8 +291,21 @@ def _checked_counts(counts: Any) -> Array:
     return numbers.astype(np.int64)
 
 
+def _selected(counts: pd.DataFrame, classes: Sequence[Hashable] | None) -> pd.DataFrame:
+    """Return the counts in the order of named classes; a table without labels is returned as it is."""
+    if classes is None or is_unlabeled(counts.columns):
+        return counts
+    names = list(classes)
+    if {*names} != {*counts.columns} or len(names) != len(counts.columns):
+        problem = f"Cannot estimate: classes are named {names}, and the columns of the counts are {[*counts.columns]}."
+        raise InputError(problem, remedy="Pass {classes} as the columns, in any order.", argument="classes")
+    rows = names if {*counts.index} == {*names} else list(counts.index)
+    return counts.loc[rows, names]
+
+
 def _sizes(sizes: SomeSizes, names: Sequence[Any], count: int) -> Floats:
     """Return the sizes in the order of the strata."""
+    sizes = by_label(sizes)
     if isinstance(sizes, Mapping):
         if {*sizes} != {*names}:
             problem = f"Cannot estimate: sizes are given for {list(sizes)}, and the strata are {list(names)}."

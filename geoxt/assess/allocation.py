@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from geoxt.assess.survey import by_label
 from geoxt.errors import InputError
 from geoxt.types import Array, Floats
 
@@ -22,8 +23,9 @@ def standard_deviations(expected: Mapping[str, float] | None, names: Sequence[st
     InputError
         If a stratum has no expected proportion, or one is outside 0 to 1.
     """
-    if expected is None or {*expected} != {*names}:
-        keys = None if expected is None else list(expected)
+    expected = by_label(expected)
+    if not isinstance(expected, Mapping) or {*expected} != {*names}:
+        keys = list(expected) if isinstance(expected, Mapping) else expected
         problem = f"Cannot {purpose}: proportions are expected for {keys}, and the strata are {list(names)}."
         raise InputError(problem, remedy=EXPECTED_REMEDY, argument="expected")
     try:

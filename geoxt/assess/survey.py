@@ -8,6 +8,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.types import Array, Floats
@@ -104,6 +106,32 @@ class Survey:
             spread = ((part - part.sum(0) / size.sum() * size) ** 2).sum(0)  # clusters differ in size
             variance += (1 - fractions[stratum]) * len(part) / (len(part) - 1) * spread
         return variance
+
+
+def by_label(numbers: Any) -> Any:
+    """Return a mapping by label for a Series or a DataArray with an index, and other numbers unchanged.
+
+    The default index 0, 1, 2 … of pandas holds no labels: such numbers stay in their order.
+
+    Raises
+    ------
+    InputError
+        If labels are repeated.
+    """
+    if isinstance(numbers, xr.DataArray) and numbers.ndim == 1:
+        numbers = numbers.to_pandas()
+    if not isinstance(numbers, pd.Series) or is_unlabeled(numbers.index):
+        return numbers
+    if numbers.index.has_duplicates:
+        repeated = numbers.index[numbers.index.duplicated()].unique().tolist()
+        problem = f"Cannot match numbers by label: the labels {repeated} are repeated."
+        raise InputError(problem, remedy="Pass one number for each label.", value=repeated)
+    return numbers.to_dict()
+
+
+def is_unlabeled(index: pd.Index) -> bool:
+    """Return whether an index is the default 0, 1, 2 … of pandas."""
+    return isinstance(index, pd.RangeIndex) and index.equals(pd.RangeIndex(len(index)))
 
 
 def indices_of(values: Sequence[Any] | Array, groups: Sequence[Any], name: str) -> Array:

@@ -14,6 +14,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from geoxt.assess.map_strata import BLOCK
+from geoxt.assess.survey import by_label
 from geoxt.errors import AssessmentWarning, CRSError, GridError, InputError, OverlapError, optional_import
 from geoxt.grid import grid_of
 from geoxt.regions.region import box, only_node
@@ -25,7 +26,7 @@ from geoxt.types import Array, Floats, Mask
 SomeFolds = Any
 """Fold labels (n,), a `PointFolds`, a `Split` (its parts are the folds), or the splits of `splits.folds` (their test
 parts are the folds)."""
-SomeImportance = Mapping[Any, float] | Sequence[float] | Floats | None
+SomeImportance = Mapping[Any, float] | pd.Series | Sequence[float] | Floats | None
 """Importance of each feature: by its name, or in the order of the features; `None`: all equal."""
 _STRIP_NUMBERS = 2**21
 """Numbers in a strip of the matrix of distances between training pixels: 16 MiB."""
@@ -169,6 +170,7 @@ def parse_importance(importance: SomeImportance, names: Sequence[str] | None, co
     """
     if importance is None:
         return np.ones(count)
+    importance = by_label(importance)
     if isinstance(importance, Mapping):
         by_name = {str(name): number for name, number in importance.items()}
         if names is None or {*by_name} != {*names}:

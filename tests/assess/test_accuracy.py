@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import xarray as xr
 from numpy.testing import assert_allclose
 
 from geoxt import assess
 from geoxt.assess.accuracy import accuracy_of
+from geoxt.assess.allocation import standard_deviations
 from geoxt.assess.survey import Survey
 from geoxt.errors import AssessmentWarning, InputError
 
@@ -222,6 +224,28 @@ def test_names_of_a_table_are_kept_in_any_order_of_sizes():
     assert list(frame.index) == names
     assert_allclose(frame.loc["loss", "area"], 235_086, atol=0.5)
     assert "loss" in repr(estimates)
+
+
+def test_labels_of_counts_and_sizes_are_matched_by_name():
+    names = ["loss", "gain", "forest", "other"]
+    table = pd.DataFrame(LAND_CHANGE, index=names, columns=names)
+    sizes = pd.Series(PIXELS, index=names).sort_values()
+    loss = assess.estimate_from_counts(LAND_CHANGE, PIXELS).area.value[0]
+    for labeled in (sizes, sizes.rename_axis("stratum").to_xarray(), sizes.to_dict(), pd.Series(PIXELS)):
+        for counts in (table, xr.DataArray(table)):
+            assert_allclose(assess.estimate_from_counts(counts, labeled).area.value[0], loss)
+        assert_allclose(assess.estimate_from_counts(LAND_CHANGE, labeled, classes=names).area.value[0], loss)
+    reordered = assess.estimate_from_counts(table, sizes, classes=names[::-1])
+    assert reordered.classes == tuple(names[::-1])
+    assert_allclose(reordered.area.value[3], loss)
+    with pytest.raises(InputError, match=r"classes are named .*'town'\], and the columns"):
+        assess.estimate_from_counts(table, sizes, classes=["loss", "gain", "forest", "town"])
+    with pytest.raises(InputError, match="sizes are given for"):
+        assess.estimate_from_counts(table, sizes.rename({"loss": "town"}))
+    with pytest.raises(InputError, match=r"the labels \['gain'\] are repeated"):
+        assess.estimate_from_counts(table, sizes.rename({"loss": "gain"}))
+    expected = pd.Series([0.9, 0.8], index=["gain", "loss"])
+    assert_allclose(standard_deviations(expected, ["loss", "gain"], "size"), [0.4, 0.3])
 
 
 def test_classes_without_pixels_have_no_accuracy():

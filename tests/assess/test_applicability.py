@@ -93,6 +93,8 @@ def test_training_dissimilarity_by_hand():
     assert_allclose(result.dissimilarity, values)
     q1, q3 = values[1], (4 + (68**0.5 - 4) / 4) / mean  # type 7 of R, at positions 0.75 and 2.25 of four
     assert_allclose(result.threshold, min(q3 + 1.5 * (q3 - q1), values.max()))
+    by_series = assess.training_dissimilarity(features, folds=list("aabb"), importance=pd.Series(importance))
+    assert_allclose(by_series.dissimilarity, result.dissimilarity)
 
 
 def test_the_threshold_leaves_out_outliers():
