@@ -292,7 +292,7 @@ def _checked_counts(counts: Any) -> Array:
 
 
 def _selected(counts: pd.DataFrame, classes: Sequence[Hashable] | None) -> pd.DataFrame:
-    """Return the counts in the order of named classes; a table without labels is returned as it is."""
+    """Return the counts in the order of named classes; a table without labels keeps its order."""
     if classes is None or is_unlabeled(counts.columns):
         return counts
     names = list(classes)
