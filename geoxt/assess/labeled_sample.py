@@ -11,7 +11,7 @@ import xarray as xr
 
 from geoxt.assess.accuracy import AccuracyEstimate, accuracy_of
 from geoxt.assess.continuous import ContinuousEstimate, continuous_estimate
-from geoxt.assess.design import REFERENCE, map_classes
+from geoxt.assess.design import REFERENCE, SIMPLE, map_classes
 from geoxt.assess.map_strata import class_codes, legend_of
 from geoxt.assess.proportion_intervals import Interval
 from geoxt.assess.survey import Survey, indices_of
@@ -67,7 +67,8 @@ def estimate(
     Raises
     ------
     InputError
-        If columns are missing, ids are repeated, or pixels have no reference.
+        If columns are missing, ids are repeated, pixels have no reference, a cluster spans strata, or a stratum "all"
+        stands beside others.
     OverlapError
         If points lie outside the map or on nodata.
     CRSError
@@ -210,6 +211,17 @@ def _survey(frame: Any, cluster: str | None) -> Survey:
         names = per_stratum.index[several].tolist()
         problem = f"Cannot estimate: the strata {names} have several sizes in the sample."
         raise InputError(problem, remedy="Pass one sample at a time.", value=names)
+    if len(per_stratum) > 1 and SIMPLE in per_stratum.index:
+        problem = (
+            f"Cannot estimate: the sample has a stratum {SIMPLE!r} of all pixels beside {len(per_stratum) - 1} others."
+        )
+        raise InputError(problem, remedy="Pass one sample at a time.", value=SIMPLE)
+    if cluster is not None and (spread := frame.groupby(cluster)["stratum"].nunique().gt(1)).any():
+        name = spread.index[spread][0]
+        names = sorted(frame.loc[frame[cluster] == name, "stratum"].unique().tolist())
+        problem = f"Cannot estimate: {int(spread.sum())} clusters span strata, such as {str(name)!r} with {names}."
+        remedy = "Draw clusters within strata, or with strata=None."
+        raise InputError(problem, remedy=remedy, value=name, argument="cluster")
     strata = indices_of(frame["stratum"], list(per_stratum.index), "strata")
     sizes, counts = per_stratum["first"].to_numpy(float), per_stratum["size"].to_numpy(float)
     if (counts > sizes).any():

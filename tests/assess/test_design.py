@@ -234,6 +234,15 @@ def test_clusters_widen_the_intervals():
         assert np.isnan(assess.estimate(sample.assign(plot=0), cluster="plot").overall.se)
 
 
+def test_clusters_that_span_strata_raise():
+    sample = assess.sample_design(make_map(), 30, seed=0)
+    sample["reference"], sample["plot"] = sample["map_class"], np.arange(30)
+    one = [*sample.index[sample["stratum"] == "town"][:1], *sample.index[sample["stratum"] == "water"][:1]]
+    sample.loc[one, "plot"] = 99
+    with pytest.raises(InputError, match=r"1 clusters span strata, such as '99' with \['town', 'water'\]"):
+        assess.estimate(sample, cluster="plot")
+
+
 def test_a_map_of_numbers_has_errors_and_a_total():
     rng = np.random.default_rng(0)
     grid = make_grid((80, 80))
@@ -299,6 +308,7 @@ def test_samples_off_the_map_raise():
         (lambda s: s.assign(stratum=s["stratum"].where(s["id"] != 3)), "1 of 30 rows have no stratum"),
         (lambda s: s.assign(stratum_area=np.arange(30) + 1.0), "have several sizes in the sample"),
         (lambda s: s.assign(stratum_pixels=1), "more sampled pixels than pixels"),
+        (lambda s: s.assign(stratum=s["stratum"].where(s["stratum"] != "town", "all")), "'all' of all pixels beside 2"),
         (lambda s: s.take(np.arange(60) % 30).drop(columns="id"), "30 of 60 rows repeat the pixel of another row"),
         (lambda s: [1, 2], "list: it is not a table of sampled pixels"),
         (lambda s: s.drop(columns="geometry"), "rows have no point"),
