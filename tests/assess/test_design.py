@@ -237,8 +237,8 @@ def test_clusters_widen_the_intervals():
 def test_clusters_that_span_strata_raise():
     sample = assess.sample_design(make_map(), 30, seed=0)
     sample["reference"], sample["plot"] = sample["map_class"], np.arange(30)
-    one = [*sample.index[sample["stratum"] == "town"][:1], *sample.index[sample["stratum"] == "water"][:1]]
-    sample.loc[one, "plot"] = 99
+    pair = [*sample.index[sample["stratum"] == "town"][:1], *sample.index[sample["stratum"] == "water"][:1]]
+    sample.loc[pair, "plot"] = 99
     with pytest.raises(InputError, match=r"1 clusters span strata, such as '99' with \['town', 'water'\]"):
         assess.estimate(sample, cluster="plot")
 
