@@ -14,7 +14,7 @@ from geoxt.layers.exclude import SomeFlags
 from geoxt.layers.exclusion_masks import SomeExclude
 from geoxt.layers.products import Product
 from geoxt.layers.stac.filters import SomeTimes
-from geoxt.layers.stac.layouts import StacConfig
+from geoxt.layers.stac.odc_config import StacConfig
 from geoxt.layers.time import Composite, GroupBy
 from geoxt.legend import Legend
 from geoxt.pixels.block_cache import SomeCache

@@ -79,7 +79,7 @@ class StoreAddress:
         return self.credentials.cache if remote and self.credentials is not None else None
 
     def cache_key(self) -> list[str | None]:
-        """Return the address without a query, which may be a signature, and what leads to another server."""
+        """Return the address without its query, which may be a signature, and the options that name another server."""
         credentials = self.credentials or Credentials()
         servers = ("AWS_S3_ENDPOINT", "AZURE_STORAGE_ACCOUNT")
         return [redact_url(str(self.store).partition("?")[0]), *(credentials.setting(name) for name in servers)]

@@ -5,6 +5,7 @@ import pytest
 
 from geoxt.alignment import intersection
 from geoxt.layers import open_cogs
+from geoxt.pixels import file_version
 from geoxt.testing import distinct, make_grid, write_cog
 
 
@@ -20,3 +21,20 @@ def ds(tmp_path_factory):
     colors = {1: "#ff0000", 5: "#00ff00", 250: "#0000ff"}
     mask = write_cog(folder / "mask.tif", codes, grid=grid, nodata=0, colors=colors, tiled=False)
     return intersection(image=open_cogs(image), mask=open_cogs(mask))
+
+
+@pytest.fixture(scope="module")
+def settled():
+    """Let files just written count as complete."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_version, "TICK", -1)
+        yield
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file of two bands with gaps."""
+    values = np.random.default_rng(0).integers(1, 1000, (2, 80, 90)).astype("uint16")
+    values[:, 20:40, 30:50] = 0
+    values[1, 50:55] = 0
+    return str(write_cog(tmp_path / "a.tif", values, grid=make_grid((80, 90)), nodata=0, tiled=False, overviews=()))

@@ -14,27 +14,13 @@ from geoxt.bridge.layer_reader import readers_of
 from geoxt.bridge.read_batch import read_batch
 from geoxt.bridge.recent_parts import RecentParts, cover, of_local_files
 from geoxt.layers import open_cogs
-from geoxt.pixels import file_version
 from geoxt.pixels.file_version import BatchVersions
 from geoxt.samplers import GridSampler
 from geoxt.source import View, view_of
 from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
 
-
-@pytest.fixture(autouse=True, scope="module")
-def settled():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_version, "TICK", -1)  # files just written count as complete
-        yield
-
-
-@pytest.fixture
-def path(tmp_path):
-    values = np.random.default_rng(0).integers(1, 1000, (2, 80, 90)).astype("uint16")
-    values[:, 20:40, 30:50] = 0
-    values[1, 50:55] = 0
-    return str(write_cog(tmp_path / "a.tif", values, grid=make_grid((80, 90)), nodata=0, tiled=False, overviews=()))
+pytestmark = pytest.mark.usefixtures("settled")
 
 
 def reads(monkeypatch):

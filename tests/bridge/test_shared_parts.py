@@ -17,26 +17,12 @@ from geoxt.bridge.read_batch import read_batch
 from geoxt.bridge.shared_parts import Part, SharedParts
 from geoxt.bridge.window_dataset import WindowDataset
 from geoxt.layers import open_cogs
-from geoxt.pixels import file_version
 from geoxt.samplers import GridSampler, RandomSampler
 from geoxt.source import View
 from geoxt.testing import make_grid, write_cog
 from geoxt.windows import Window
 
-
-@pytest.fixture(autouse=True, scope="module")
-def settled():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_version, "TICK", -1)  # files just written count as complete
-        yield
-
-
-@pytest.fixture
-def path(tmp_path):
-    values = np.random.default_rng(0).integers(1, 1000, (2, 80, 90)).astype("uint16")
-    values[:, 20:40, 30:50] = 0
-    values[1, 50:55] = 0
-    return str(write_cog(tmp_path / "a.tif", values, grid=make_grid((80, 90)), nodata=0, tiled=False, overviews=()))
+pytestmark = pytest.mark.usefixtures("settled")
 
 
 def part(seed, window, *, masked=True):

@@ -29,9 +29,7 @@ from geoxt.layers.cubes.zarr_header import is_zarr
 from geoxt.layers.products import Band, Product, Radiometry
 from geoxt.layers.radiometry import stac_radiometry
 from geoxt.layers.stac.match_products import bands_at
-
-StacConfig = Mapping[str, Any]
-"""Metadata that a catalog lacks, in the form of odc-stac's `stac_cfg`."""
+from geoxt.layers.stac.odc_config import StacConfig, config_of, odc_config
 
 _BAND_FIELDS = (
     "name", "common_name", "eo:common_name", "center_wavelength", "eo:center_wavelength", "data_type", "nodata", "unit",
@@ -120,7 +118,7 @@ def layouts_of(
     items: Sequence[pystac.Item], products: Sequence[Product | None], stac_cfg: StacConfig | None = None
 ) -> list[Layout]:
     """Return the layout of each item; items with equal metadata share one object."""
-    config = _config(stac_cfg)
+    config = odc_config(stac_cfg)
     layouts: dict[Any, Layout] = {}
     by_text: dict[Any, Layout] = {}
     result = []
@@ -233,7 +231,7 @@ def _parse(
             aliases.setdefault(band_key, []).append(alias)
     keys = dict.fromkeys(key for key, _ in parsed.meta.bands)
     bands = [band for key in keys if key in assets for band in _bands_of(assets[key], product, parsed, aliases)]
-    config_aliases = _config_of(config, item.collection_id).get("aliases", {})
+    config_aliases = config_of(config, item.collection_id).get("aliases", {})
     configured_aliases = {
         alias: (band, 1) if isinstance(band, str) else tuple(band) for alias, band in config_aliases.items()
     }
@@ -378,28 +376,3 @@ def _product_band(
         return next((band for band in of_asset if band.index == index), None)
     matches = bands_at(product, name) if product is not None and name and count == 1 else []
     return matches[0] if len(matches) == 1 else None
-
-
-def _config(stac_cfg: StacConfig | None) -> dict[str, Any]:
-    """Return a configuration for odc-stac without grids, and without float32 as the default data type."""
-    config = dict(stac_cfg or {})
-    for name, value in config.items():
-        if not isinstance(value, Mapping):
-            problem = f"Cannot read stac_cfg: its entry {name!r} is {value!r}, not a mapping."
-            raise InputError(problem, remedy="Pass {stac_cfg:{COLLECTION: {'assets': …}}}.", argument="stac_cfg")
-    if "assets" in config or "aliases" in config:
-        config = {"*": config}
-    config.setdefault("*", {})
-    return {name: _without_assumptions(value, default=name == "*") for name, value in config.items()}
-
-
-def _without_assumptions(config: Mapping[str, Any], *, default: bool) -> dict[str, Any]:
-    result = {**config, "ignore_proj": True}
-    if default or "assets" in config:
-        assets = dict(config.get("assets", {}))
-        result["assets"] = {**assets, "*": {"data_type": None, **assets.get("*", {})}}
-    return result
-
-
-def _config_of(config: Mapping[str, Any], collection: str | None) -> Mapping[str, Any]:
-    return {**config["*"], **config.get(collection or "", {})}

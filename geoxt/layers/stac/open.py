@@ -23,8 +23,9 @@ from geoxt.layers.stac.bands import choose_bands, legend_of
 from geoxt.layers.stac.duplicates import newest_first
 from geoxt.layers.stac.filters import Selection, SomeTimes, parse_times
 from geoxt.layers.stac.item_bands import OpenItem, PixelOptions
-from geoxt.layers.stac.layouts import StacConfig, layouts_of
+from geoxt.layers.stac.layouts import layouts_of
 from geoxt.layers.stac.match_products import match_products
+from geoxt.layers.stac.odc_config import StacConfig
 from geoxt.layers.stac.scenes import count_bands, scenes_of, units_of
 from geoxt.layers.stac.sources import SomeItems, read_items
 from geoxt.layers.time import Composite, GroupBy
