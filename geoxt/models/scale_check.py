@@ -29,8 +29,8 @@ class ScaleCheck:
 
     Bounds are wide, so that scenes of night, sea, cloud or snow do not warn: values are too large only if the median of
     each band is 15 times `mean + 2 std`, and too small only if fractions up to 1.5 are passed to a model of stored
-    numbers, or bytes up to 250-255 to a model whose mean is above 510 in each band. Scenes without contrast are not
-    compared.
+    numbers, or bytes up to 250-255 to a model whose mean is above 510 in each band. A model of backscatter in dB, whose
+    `mean + std` is negative in each band, warns if no value is negative. Scenes without contrast are not compared.
 
     Parameters
     ----------
@@ -63,15 +63,20 @@ class ScaleCheck:
         low, median, high = (np.round(np.nanpercentile(bands[0], q), 6) for q in (0, 50, 100))
         msg = f"The image has {problem} values than the model was trained on: {card.bands[0]} is {low:g} to {high:g} "
         msg += f"(median {median:g}), in training its mean was {card.mean[0]:g} and its standard deviation "
-        msg += f"{card.std[0]:g}. Multiply the layer by the ratio of the scales, or open it with the same rescale= as "
-        msg += "for training."
+        msg += f"{card.std[0]:g}. "
+        if max(card.mean) < 0 <= low:
+            msg += "Pass backscatter in dB: 10 * log10(power)."
+        else:
+            msg += "Multiply the layer by the ratio of the scales, or open it with the same rescale= as for training."
         warnings.warn(msg, ScaleWarning, stacklevel=3)
 
 
 def _contradiction(bands: Array, mean: Array, std: Array) -> str | None:
-    """Return "far larger" or "far smaller", or `None` if values (band, pixel) may be those of the training."""
+    """Return "far larger", "far smaller" or "other", or `None` if values (band, pixel) may be those of the training."""
     if (np.median(bands, axis=1) > _LARGER * (np.abs(mean) + 2 * std)).all():
         return "far larger"
+    if (mean + std < 0).all() and np.nanmin(bands) >= 0:
+        return "other"
     integers = bool((bands == np.round(bands)).all())
     fractions = bool((np.abs(bands) <= _UNIT).all()) and not integers and (mean + std > _STORED).all()
     in_bytes = integers and bands.min() >= 0 and _BYTE - 5 <= bands.max() <= _BYTE and (mean > 2 * _BYTE).all()

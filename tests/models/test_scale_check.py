@@ -18,6 +18,7 @@ from geoxt.trainers import SampleDataModule, Task
 from geoxt.trainers.loop.fit import evaluate
 
 RNG = np.random.default_rng(0)
+DECIBEL = ((-12.59, -20.26), (5.26, 5.91))
 SHAPE = (1, 2, 24, 24)
 STORED, REFLECTANCE, BYTES = ((900.0, 2500.0), (500.0, 900.0)), ((0.09, 0.25), (0.05, 0.09)), ((90, 110), (40, 50))
 
@@ -64,6 +65,11 @@ def test_another_scale_warns_once(trained, images, problem):
     with pytest.warns(ScaleWarning, match=f"has {problem} values than the model was trained on: red is .*rescale="):
         check(images)
     check(images)  # a warning would be an error
+
+
+def test_power_for_a_model_of_decibels_warns():
+    with pytest.warns(ScaleWarning, match=r"has other values .* Pass backscatter in dB: 10 \* log10\(power\)"):
+        ScaleCheck(model(DECIBEL))(RNG.random(SHAPE, "float32") * 0.3)
 
 
 @pytest.mark.parametrize(

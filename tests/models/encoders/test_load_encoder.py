@@ -32,6 +32,12 @@ def test_row_of_an_encoder_is_complete(row):
     assert row.steps or options["family"] == "unet"
 
 
+def test_weights_of_negative_means_take_decibels():
+    rows = [row for row in ROWS if row.scaling is not None and max(row.scaling[0]) < 0]
+    assert {row.bands for row in rows} == {("VV", "VH")}
+    assert [_units(row, {})[0] for row in rows] == ["decibel"] * 13
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.unsupported], ids=lambda row: row.name)
 def test_unsupported_weights_state_reason_and_alternative(row):
     assert row.unsupported.endswith(".")
