@@ -213,8 +213,8 @@ def _units(weights: Weights, options: Mapping[str, Any]) -> tuple[Units, ...]:
         first = weights.steps[0] if weights.steps else {}
         byte = first.get("op") == "divide" and first.get("by") in (255, 255.0)
         optical = (weights.sensor or "").lower().replace("-", "") in {"sentinel2", "sentinel2 l1c", "sentinel2 l2a"}
-        scaling = weights.scaling
-        decibel = scaling is not None and all(mean < 0 for mean in scaling[0])  # backscatter as power is not negative
+        radar, scaling = set(weights.bands or ("",)) <= {"VV", "VH"}, weights.scaling
+        decibel = radar and scaling is not None and max(scaling[0]) < 0  # power is not negative
         declared = "byte" if byte else "reflectance" if optical else "decibel" if decibel else "stored"
     units: tuple[Units, ...] = tuple(declared) if isinstance(declared, list) else (declared,) * count  # type: ignore[assignment]
     return units
