@@ -39,20 +39,27 @@ def standard_deviations(expected: Mapping[str, float] | None, names: Sequence[st
     return np.sqrt(proportions * (1 - proportions))
 
 
-def sample_size(sizes: Array, deviations: Floats, target_se: float) -> int:
+def sample_size(sizes: Array, deviations: Floats, target_se: float, allocation: Allocation) -> int:
     """Return the number of pixels for a standard error of a proportion over all strata.
 
     References
     ----------
-    Cochran 1977, Sampling Techniques, equation 5.25; Olofsson et al. 2014, equation 13.
-    https://doi.org/10.1016/j.rse.2014.02.015
+    Cochran 1977, Sampling Techniques, equation 5.23, with the fraction of the sample that the allocation draws in each
+    stratum; for Neyman allocation Olofsson et al. 2014, equation 13. https://doi.org/10.1016/j.rse.2014.02.015
     """
     if not 0 < target_se < 1:
         problem = f"Cannot size a sample for a standard error of {target_se}."
         raise InputError(problem, remedy="Pass {target_se} between 0 and 1.", value=target_se, argument="target_se")
     shares = sizes / sizes.sum()
     variance = target_se**2 + (shares * deviations**2).sum() / sizes.sum()
-    return max(int(np.ceil((shares @ deviations) ** 2 / variance - 1e-9)), 1)
+    spread = shares * deviations
+    if allocation == "neyman":
+        numerator = spread.sum() ** 2
+    elif allocation == "proportional":
+        numerator = spread @ deviations
+    else:
+        numerator = len(sizes) * (spread**2).sum()
+    return max(int(np.ceil(numerator / variance - 1e-9)), 1)
 
 
 def allocate(

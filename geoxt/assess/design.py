@@ -52,7 +52,7 @@ def sample_design(
         Number of pixels to draw. Or pass `target_se`.
     target_se
         Standard error to reach for overall accuracy (or for the proportion that `expected` gives), such as 0.01. Gives
-        the number of pixels by Cochran's formula for Neyman allocation.
+        the number of pixels of the allocation by Cochran's formula.
     strata
         "classes": one stratum for each class of the map. A layer of integers: one for each of its classes, aligned to
         the map if it is on another grid. `None`: a simple random sample.
@@ -214,7 +214,7 @@ def _allocated(
         deviations = standard_deviations(expected, strata.names, purpose)
     if target_se is not None:
         assert deviations is not None
-        n = max(sample_size(strata.sizes, deviations, target_se), min_per_class * len(strata.names))
+        n = max(sample_size(strata.sizes, deviations, target_se, allocation), min_per_class * len(strata.names))
     assert n is not None
     return allocate(int(n), strata.sizes, allocation, deviations, min_per_class, strata.names)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from geoxt.errors import InputError, ReadError, optional_import
-from geoxt.layers.area import SomeBounds
+from geoxt.layers.area import Area, SomeBounds, area_of
 from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs
 from geoxt.types import Floats, SomePath
 
@@ -86,7 +86,8 @@ def read_parquet(
         import geopandas as gpd
     files = _files(paths)
     overrides = {name: value for name, value in (("model", model), ("version", version)) if value is not None}
-    frames = [_read(path, bbox, gpd) for path in files]
+    area = area_of(bbox, None)
+    frames = [_read(path, area, gpd) for path in files]
     attrs = common_embedding_attrs(
         {repr(str(path)): _attrs_of(path, frame) | overrides for path, frame in zip(files, frames, strict=True)}
     )
@@ -119,8 +120,8 @@ def _files(paths: Any) -> list[Path]:
     return files
 
 
-def _read(path: Path, bbox: Any, gpd: Any) -> Any:
-    """Return the rows of a file with footprints that intersect a box in degrees."""
+def _read(path: Path, area: Area | None, gpd: Any) -> Any:
+    """Return the rows of a file with footprints that intersect an area."""
     try:
         try:
             frame = gpd.read_parquet(path)
@@ -140,22 +141,12 @@ def _read(path: Path, bbox: Any, gpd: Any) -> Any:
         frame.attrs = attrs
     frame = frame.rename_geometry("geometry") if frame.geometry.name != "geometry" else frame
     frame = frame.set_crs("EPSG:4326") if frame.crs is None else frame
-    if bbox is None:
+    if area is None:
         return frame
-    west, south, east, north = bbox
-    attrs, degrees = frame.attrs, frame.geometry.to_crs("EPSG:4326")
-    boxes = [(west, east)] if west <= east else [(west, 180), (-180, east)]
-    inside = np.logical_or.reduce(
-        [degrees.intersects(gpd.GeoSeries.from_wkt([_box(a, south, b, north)])[0]) for a, b in boxes]
-    )
-    frame = frame[inside]
+    attrs = frame.attrs
+    frame = frame[frame.geometry.to_crs("EPSG:4326").intersects(area.shape)]
     frame.attrs = attrs
     return frame
-
-
-def _box(west: float, south: float, east: float, north: float) -> str:
-    corners = ((west, south), (east, south), (east, north), (west, north), (west, south))
-    return f"POLYGON (({', '.join(f'{x} {y}' for x, y in corners)}))"
 
 
 def _attrs_of(path: Path, frame: Any) -> dict[str, str]:

@@ -62,6 +62,9 @@ def test_major_tom(tmp_path, geo):
     assert shapely.equals_exact(table.geometry.to_numpy(), expected, 1e-9).all()
     assert read_parquet(tmp_path, bbox=(8.05, 49, 8.2, 51))["embedding_0"].tolist() == [values[1, 0]]
     assert len(read_parquet(tmp_path, bbox=(170, 49, 8.05, 51))) == 1, "across the antimeridian"
+    for bounds in ((-5, 50, 5, 40), (0, 1, 2), (0, np.nan, 1, 1)):
+        with pytest.raises(InputError, match="Cannot read the bounds"):
+            read_parquet(tmp_path, bbox=bounds)
 
 
 def test_clay_versions_and_tables_that_were_written(tmp_path):
