@@ -268,6 +268,16 @@ def same_device(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor.to(like.device, non_blocking=like.is_cuda)
 
 
+def float64_device(device: torch.device) -> torch.device:
+    """Return the device on which to compute in float64: the CPU for MPS, which has none, and otherwise the same."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """Return a tensor as float64, on the CPU if its device is MPS."""
+    return tensor.to(float64_device(tensor.device), torch.float64)
+
+
 def forked_rng() -> AbstractContextManager[Any]:
     """Return a context after which torch's random states are as before, of the CPU and of all CUDA devices.
 

@@ -166,6 +166,11 @@ def _move_model(model: nn.Module, device: Device) -> nn.Module:
     """Return a model on a device; on CUDA its convolutions are in channels-last order, which tensor cores use."""
     try:
         model = model.to(device.torch_device)
+    except TypeError as error:
+        if device.sum_dtype == torch.float64:
+            raise
+        msg = f"Cannot run the model on {device.name!r}: its weights are float64, which the device does not support."
+        raise InputError(msg, remedy="Pass {device:'cpu'}.", value=device.name, argument="device") from error
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from geoxt.metrics.scores import Scores, scores_by_class
+from geoxt.torch_devices import to_float64
 
 
 class RegressionSums(Metric):
@@ -29,11 +31,17 @@ class RegressionSums(Metric):
 
     def update(self, predicted: Tensor, target: Tensor) -> None:
         """Add a batch: both (N, K, ...)."""
-        labeled = ~target.isnan()
-        truth = target.where(labeled, 0).double()
-        error = (predicted.double() - truth).where(labeled, 0)
+        predicted, truth = to_float64(predicted), to_float64(target)
+        labeled = ~truth.isnan()
+        truth = truth.where(labeled, 0)
+        error = (predicted - truth).where(labeled, 0)
         terms = (labeled.double(), error, error.abs(), error**2, truth, truth**2)
         self.sums += torch.stack([term.transpose(0, 1).flatten(1).sum(dim=1) for term in terms])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ()) -> Any:
+        """Move the sums to a device; for MPS, which has no float64, they remain on the CPU."""
+        is_mps = fn(torch.empty(0)).device.type == "mps"
+        return super()._apply(fn, exclude_state=[*exclude_state, "sums"] if is_mps else exclude_state)
 
     def compute(self) -> Tensor:
         """Return count, and the sums of error, absolute error, squared error, target and squared target: (6, K)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geoxt.errors import InputError, optional_import
+from geoxt.torch_devices import float64_device
 from geoxt.transforms.batch import (
     BOXES,
     GEOREFERENCE,
@@ -99,21 +100,22 @@ class Augment(nn.Module):
 
     def _apply_geometric(self, sample: Sample, layers: dict[str, Tensor]) -> Sample:
         count, *size = size_of(layers)
-        device = next(iter(layers.values())).device
+        device = float64_device(next(iter(layers.values())).device)
         if not self.rigid:
             return self._warp_nonrigid(sample, (count, size[0], size[1]), device)
         assert self.geometric is not None
         probe = self.geometric(torch.zeros(count, 1, *size, dtype=torch.float64, device=device))
         new = probe.shape[-2], probe.shape[-1]
         old_from_new = torch.linalg.inv(self.geometric.transform_matrix.double())
-        is_identity = (old_from_new == torch.eye(3, dtype=torch.float64, device=device)).all(2).all(1)
+        identity = torch.eye(3, dtype=torch.float64, device=device)
+        is_identity = (old_from_new == identity).all(2).all(1)
         if new != tuple(size):
             is_identity = torch.zeros_like(is_identity)
         moved = _resample_layers(sample, _coordinates(old_from_new, new), is_identity, self.ignore)
-        corner = torch.eye(3, dtype=torch.float64, device=device)
+        corner = identity.clone()
         corner[:2, 2] = 0.5  # kornia's origin is the centre of the first pixel, ours its corner
         matrix = corner @ old_from_new @ torch.linalg.inv(corner)
-        matrix = torch.where(is_identity[:, None, None], torch.eye(3, dtype=torch.float64, device=device), matrix)
+        matrix = torch.where(is_identity[:, None, None], identity, matrix)
         affine = (matrix[:, 2, :2].abs() < 1e-12).all(1)
         geometry = transform_geometry(sample, matrix / matrix[:, 2:, 2:], new)
         for name in GEOREFERENCE:
@@ -152,6 +154,7 @@ class Augment(nn.Module):
 
 def _resample_layers(sample: Sample, coordinates: Tensor, is_identity: Tensor, ignore: int | None) -> Sample:
     """Return the layers resampled at coordinates; samples with `is_identity` keep their bits."""
+    coordinates = coordinates.to(next(iter(layers_of(sample).values())).device)
     layers = resample(sample, coordinates, ignore=ignore)
     masks = instance_masks(sample)
     if masks is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geoxt.torch_devices import to_float64
 from geoxt.transforms.batch import BOXES, GEOREFERENCE, MASKS, Sample, boxes_of, select_box_entries
 
 
@@ -64,11 +65,11 @@ def transform_boxes(sample: Sample, new_from_old: Tensor) -> Sample:
 
 
 def _enclosing_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
-    left, top, right, bottom = boxes.double().unbind(1)
+    left, top, right, bottom = to_float64(boxes).unbind(1)
     corners = torch.stack([left, top, right, top, left, bottom, right, bottom], dim=1).reshape(-1, 4, 2)
     homogeneous = torch.cat([corners, torch.ones_like(corners[..., :1])], dim=2) @ matrix.to(corners).T
     points = homogeneous[..., :2] / homogeneous[..., 2:]
-    return torch.cat([points.amin(1), points.amax(1)], dim=1).to(boxes.dtype)
+    return torch.cat([points.amin(1), points.amax(1)], dim=1).to(boxes)
 
 
 def clip_boxes(sample: Sample, size: tuple[int, int]) -> Sample:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geoxt.errors import InputError
-from geoxt.torch_devices import same_device
+from geoxt.torch_devices import same_device, to_float64
 from geoxt.transforms.batch import VALID, Sample, expand_bands, image_of, valid_of
 from geoxt.transforms.random_stream import RandomStream
 
@@ -105,7 +105,7 @@ def cloud_opacity(noise: Tensor, coverage: Tensor, softness: float) -> Tensor:
     # above the range stand in for the missing neighbours of the lowest and the highest value.
     flat = noise.flatten(1)
     pixels = flat.shape[1]
-    clear = same_device(((1 - coverage.double()) * pixels).round().long().clamp(0, pixels), flat)[:, None]
+    clear = same_device(((1 - to_float64(coverage)) * pixels).round().long().clamp(0, pixels), flat)[:, None]
     lowest, highest = flat.aminmax(dim=1, keepdim=True)
     ordered = torch.cat([2 * lowest - highest - 1, flat.sort(dim=1).values, 2 * highest - lowest + 1], dim=1)
     limit = (ordered.gather(1, clear) + ordered.gather(1, clear + 1)) / 2

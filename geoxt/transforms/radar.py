@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geoxt.errors import InputError
+from geoxt.torch_devices import to_float64
 from geoxt.transforms.batch import VALID, Sample, expand_bands, image_of, valid_of
 
 _PLANES = 4
@@ -81,14 +82,14 @@ def lee(power: Tensor, valid: Tensor | None = None, *, window: int = 7, looks: f
 
 def _lee_planes(power: Tensor, valid: Tensor, window: int, noise: float) -> Tensor:
     """Return Lee's estimate of planes (n, height, width) for the noise variance `noise`."""
-    values = power.where(valid, 0).double()  # squares of bright targets lose digits in float32
-    count = _sums(valid.double(), window).clamp(min=1)
+    values = to_float64(power.where(valid, 0))  # squares of bright targets lose digits in float32
+    count = _sums(to_float64(valid), window).clamp(min=1)
     mean = _sums(values, window) / count
     variance = (_sums(values**2, window) / count - mean**2).clamp(min=0)
     scene = ((variance + mean**2) / (1 + noise) - mean**2).clamp(min=0)
     spread = scene + mean**2 * noise
     gain = torch.where(spread > 0, scene / spread, 0)
-    return (mean + gain * (values - mean)).to(power.dtype).where(valid, power)
+    return (mean + gain * (values - mean)).to(power).where(valid, power)
 
 
 def _sums(values: Tensor, window: int) -> Tensor:

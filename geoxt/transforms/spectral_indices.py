@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from geoxt.errors import InputError, did_you_mean
+from geoxt.torch_devices import to_float64
 from geoxt.transforms.symbols import Symbol
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -26,7 +27,7 @@ _PROBE = (0.07, 0.19, 0.31, 0.43, 0.61, 0.83)
 
 def root(value: Any) -> Any:
     """Return the correctly rounded square root: torch's float32 `sqrt` can be off by one bit on a CPU."""
-    return value.double().sqrt().to(value.dtype) if isinstance(value, Tensor) else value**0.5
+    return to_float64(value).sqrt().to(value) if isinstance(value, Tensor) else value**0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -252,6 +253,15 @@ class ResumableDataModule(pl.LightningDataModule):
         """Device to which loaders copy batches; `None` for the CPU."""
         device = None if self.trainer is None else self.trainer.strategy.root_device
         return None if device is None or device.type == "cpu" else str(device)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch to a device; for MPS, which has no float64, bounds and transforms remain on the CPU."""
+        move = partial(super().transfer_batch_to_device, device=device, dataloader_idx=dataloader_idx)
+        if device.type != "mps" or not isinstance(batch, dict):
+            return move(batch)
+        return {
+            key: value if getattr(value, "dtype", 0) == torch.float64 else move(value) for key, value in batch.items()
+        }
 
     def divided(self, loader: DataLoader[Any], *, even: bool = False) -> Any:
         """Return a loader of evaluation batches that yields those of this process.
