@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +18,7 @@ from geoxt.errors import InputError, OutputError, ReadError, optional_import
 from geoxt.storage import atomic_write
 from geoxt.tiling.map_tile import MapTile
 from geoxt.tiling.tile_sources import MapSources
-from geoxt.tiling.tile_states import STATES, manifest_lock, read_states
+from geoxt.tiling.tile_states import FIELDS, STATES, manifest_lock, read_states
 from geoxt.types import SomePath
 from geoxt.windows import Window
 
@@ -32,7 +33,6 @@ TILES = "tiles"
 """Folder of the tile files."""
 State = Literal["pending", "done", "empty", "failed"]
 """State of a map tile: not finished, written, without valid pixels, or failed in all attempts."""
-_STATE_COLUMNS = ("state", "started", "finished", "bytes", "attempts", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class MapIdentity:
         return cls(
             map=tokenize(sorted((node, source.token) for node, source in sources.items())),
             model=models[0] if models else None,
-            tiles=tokenize([(tile.name, tile.window and tile.window.shape) for tile in tiles]),
+            tiles=tokenize([(tile.name, tile.window and astuple(tile.window)) for tile in tiles]),
         )
 
 
@@ -213,17 +213,22 @@ def read_manifest(folder: SomePath) -> GeoDataFrame:
 
 
 def with_states(folder: Path, table: GeoDataFrame) -> GeoDataFrame:
-    """Return a manifest with the states of the state files; a finished tile without its file is pending."""
+    """Return a manifest with the states of the state files; a finished tile without its complete file is pending."""
     states = read_states(folder)
-    files = {path.stem for path in (folder / TILES).glob("*.tif")}
+    sizes = {
+        entry.name.removesuffix(".tif"): entry.stat().st_size
+        for entry in os.scandir(folder / TILES)
+        if entry.name.endswith(".tif")
+    }
     table = table.copy()
-    for column in _STATE_COLUMNS:
-        values = table[column].tolist()
-        for index, name in enumerate(table["tile"]):
-            state = states.get(name)
-            if state is not None:
-                lost = column == "state" and state["state"] == "done" and name not in files
-                values[index] = "pending" if lost else state[column]
+    columns = {name: table[name].tolist() for name in FIELDS}
+    for index, name in enumerate(table["tile"]):
+        for column, values in columns.items():
+            if name in states:
+                values[index] = states[name][column]
+        if columns["state"][index] == "done" and sizes.get(name) != columns["bytes"][index]:
+            columns["state"][index] = "pending"
+    for column, values in columns.items():
         table[column] = values
     return table
 

@@ -63,7 +63,8 @@ class TileJob:
 def run_tile(job: TileJob, tile: MapTile, attempt: int) -> dict[str, Any]:
     """Write one map tile, and return its state, which is also written.
 
-    A complete file without a state, of a process that was killed in between, is not written again.
+    A complete file without a state, of a process that was killed in between, is not written again. A file that cannot
+    be decoded, such as a truncated copy, is.
 
     Raises
     ------
@@ -72,7 +73,8 @@ def run_tile(job: TileJob, tile: MapTile, attempt: int) -> dict[str, Any]:
     """
     path, started = job.path_of(tile), now()
     try:
-        if not path.exists():
+        if not _is_complete(path, tile):
+            path.unlink(missing_ok=True)
             with in_this_process():
                 to_cog(job.layer_of(tile), path, progress=False)
         if _has_valid(path):
@@ -118,6 +120,20 @@ def _state(tile: MapTile, state: str, started: str, attempt: int, *, size: int =
 def _node(tile: MapTile) -> str:
     assert tile.window is not None
     return tile.window.node
+
+
+def _is_complete(path: Path, tile: MapTile) -> bool:
+    """Return whether all blocks of a tile's file can be decoded."""
+    assert tile.window is not None
+    if not path.exists():
+        return False
+    try:
+        with rasterio.open(path) as file:
+            for _, window in file.block_windows(1):
+                file.read(window=window)
+            return bool(file.shape == tile.window.shape)
+    except RasterioError:
+        return False
 
 
 def _has_valid(path: Path) -> bool:

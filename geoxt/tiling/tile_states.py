@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from geoxt.storage import atomic_write
 
 STATES = "states"
 """Folder of the state files."""
+FIELDS = {"state", "started", "finished", "bytes", "attempts", "error"}
+"""Fields of a state, which are columns of the manifest."""
 _LOCK = re.compile(r"\.part-(\d+)-of-(\d+)\.lock")
 
 
@@ -34,14 +36,14 @@ def write_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:
 
 
 def read_states(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the states of map tiles by name; files that a power failure left empty count as absent."""
-    states = {}
+    """Return the states of map tiles by name; files that a power failure left incomplete count as absent."""
+    states: dict[str, dict[str, Any]] = {}
     for entry in os.scandir(folder / STATES):
         if entry.name.endswith(".json") and not entry.name.startswith("."):
-            try:
-                states[entry.name.removesuffix(".json")] = json.loads(Path(entry.path).read_bytes())
-            except ValueError:
-                continue
+            with suppress(ValueError):
+                state = json.loads(Path(entry.path).read_bytes())
+                if isinstance(state, dict) and state.keys() >= FIELDS:
+                    states[entry.name.removesuffix(".json")] = state
     return states
 
 

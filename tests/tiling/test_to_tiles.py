@@ -119,6 +119,25 @@ def test_killed_jobs_resume_with_the_missing_tiles(tmp_path, monkeypatch):
     assert names == []
 
 
+def test_incomplete_files_are_written_again(tmp_path, monkeypatch):
+    prediction = make_map()
+    geoxt.to_tiles(prediction, tmp_path, tiles=40, progress=False)
+    content = {name: (tmp_path / "tiles" / f"{name}.tif").read_bytes() for name in ("r0c1", "r1c0", "r1c1")}
+    (tmp_path / "tiles" / "r0c1.tif").write_bytes(content["r0c1"][:-9])  # truncated by a copy
+    table = geopandas.read_parquet(tmp_path / "manifest.parquet")
+    table.assign(state="pending").to_parquet(tmp_path / "manifest.parquet")
+    for name, size in (("r1c0", 0), ("r1c1", 700)):  # killed before the state, and by a power failure
+        (tmp_path / "states" / f"{name}.json").unlink()
+        (tmp_path / "tiles" / f"{name}.tif").write_bytes(content[name][:size].ljust(len(content[name]), b"\0"))
+    (tmp_path / "states" / "r2c0.json").write_text("null")  # complete file
+    assert read_manifest(tmp_path)["state"].tolist() == ["done", *["pending"] * 4, "done"]
+    names = count_writes(monkeypatch)
+    after = geoxt.to_tiles(prediction, tmp_path, tiles=40, progress=False)
+    assert set(after["state"]) == {"done"}
+    assert sorted(names) == ["r0c1", "r1c0", "r1c1"]
+    np.testing.assert_array_equal(read(tmp_path / "map.vrt")[0], prediction.values)
+
+
 def test_failed_tiles_are_tried_again_and_listed(tmp_path, monkeypatch):
     prediction, counts = make_map(), {"r0c1": 1, "r1c0": 9, "r1c1": 9}
 
@@ -208,6 +227,13 @@ def test_manifests_of_other_maps_raise(tmp_path):
             resume(prediction)
     with pytest.raises(InputError, match="another tiling"):
         resume(make_map(), tiles=41)
+    left, top = make_grid(SHAPE).affine @ (20, 20)
+    squares = {x: shapely.box(left + x, top - 900, left + x + 900, top) for x in (0, 300)}
+    tables = [geopandas.GeoSeries([square], crs="EPSG:32615") for square in squares.values()]
+    other = tmp_path.parent / "polygons"
+    geoxt.to_tiles(make_map(), other, tiles=tables[0], progress=False)
+    with pytest.raises(InputError, match="another tiling"):  # of one name and size, elsewhere
+        geoxt.to_tiles(make_map(), other, tiles=tables[1], progress=False)
     content = json.loads((tmp_path / "map.json").read_text())
     (tmp_path / "map.json").write_text(json.dumps(content | {"version": 99, "geoxt": "9.9"}))
     with pytest.raises(InputError, match=r"version 99.*Use geoxt 9\.9"):
