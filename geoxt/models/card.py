@@ -14,7 +14,7 @@ from geoxt.models.band_match import BandNames
 from geoxt.reprs import abbreviate, html_table
 from geoxt.tasks import TaskKind
 
-_OPTIONAL = ("common_names", "wavelengths", "temperature", "target_mean", "target_std")
+_OPTIONAL = ("common_names", "wavelengths", "valid_max", "temperature", "target_mean", "target_std")
 """Fields that model cards of earlier versions lack."""
 
 
@@ -26,7 +26,7 @@ class Card:
     ------
     InputError
         If the task is unknown, the numbers of bands, means and standard deviations differ or are not finite, those of
-        the targets do not fit the task, or the temperature is not above 0.
+        the largest values or of the targets do not fit the bands or the task, or the temperature is not above 0.
     """
 
     task: str
@@ -55,6 +55,8 @@ class Card:
     """Common name of each band, "" for a band without one; empty if none is known."""
     wavelengths: tuple[float | None, ...] = ()
     """Center wavelength of each band in micrometres, `None` for a band without one; empty if none is known."""
+    valid_max: tuple[float | None, ...] = ()
+    """Largest valid value of each band in the units of the layer, 255 for 8-bit images; `None` or empty if unknown."""
     temperature: float = 1.0
     """Divisor of the logits before the softmax; 1 for a model that is not calibrated (`geoxt.assess.calibrate`)."""
     target_mean: tuple[float, ...] = ()
@@ -75,6 +77,9 @@ class Card:
                 raise InputError(
                     msg, remedy="Pass {mean} and {std}, finite numbers, and a deviation above 0.", value=band
                 )
+        if self.valid_max and len(self.valid_max) != len(self.bands):
+            msg = f"Cannot make a model card with {len(self.bands)} bands and {len(self.valid_max)} largest values."
+            raise InputError(msg, remedy="Pass {valid_max} of each band, or leave it out.", argument="valid_max")
         if self.target_mean or self.target_std:
             self._require_target_scale()
         if not (math.isfinite(self.temperature) and self.temperature > 0):

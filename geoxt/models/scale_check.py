@@ -15,12 +15,16 @@ from geoxt.types import Array, Mask
 
 _LARGER = 15
 """Factor of `mean + 2 std` that the median of each band exceeds if values are scaled up; clouds and snow reach 11."""
+_BEYOND, _OVERSHOOT = 98, 1.25
+"""Percentile that exceeds the largest valid value by this factor if values are scaled up; cubic resampling
+overshoots."""
 _UNIT = 1.5
 """Largest absolute value of reflectance, or of bytes divided by 255."""
 _STORED = 20
 """Least `mean + std` of stored numbers, such as bytes or reflectance times 10,000."""
 _BYTE = 255
 """Largest byte; pictures stretched to bytes reach it or nearly so, and reflectance times 10,000 exceeds it."""
+_RADAR = ("vv", "vh", "hh", "hv")
 _MIN_PIXELS, _MAX_PIXELS = 16, 2**16
 
 
@@ -28,9 +32,10 @@ class ScaleCheck:
     """Warns once if the first images have other values than those on which a model was trained.
 
     Bounds are wide, so that scenes of night, sea, cloud or snow do not warn: values are too large only if the median of
-    each band is 15 times `mean + 2 std`, and too small only if fractions up to 1.5 are passed to a model of stored
-    numbers, or bytes up to 250-255 to a model whose mean is above 510 in each band. A model of backscatter in dB, whose
-    `mean + std` is negative in each band, warns if no value is negative. Scenes without contrast are not compared.
+    each band is 15 times `mean + 2 std`, or if 2 % of a band exceed its largest valid value by a quarter; and too small
+    only if fractions up to 1.5 are passed to a model of stored numbers, or bytes up to 250-255 to a model of larger
+    ones. Backscatter in dB, whose `mean + std` is not positive, warns if no value is negative. Scenes without
+    contrast are not compared.
 
     Parameters
     ----------
@@ -40,9 +45,7 @@ class ScaleCheck:
 
     def __init__(self, model: nn.Module) -> None:
         network = next((module for module in model.modules() if isinstance(module, Network)), None)
-        card = None if network is None else network.card
-        unscaled = card is not None and any(pair == (0, 1) for pair in zip(card.mean, card.std, strict=True))
-        self.card: Card | None = None if unscaled else card  # models without scaling take values of any scale
+        self.card: Card | None = None if network is None else network.card
         self._lock = threading.Lock()
 
     def __call__(self, images: Array, valid: Mask | None = None) -> None:
@@ -58,26 +61,52 @@ class ScaleCheck:
             return
         with self._lock:  # tiles are read by several threads
             card, self.card = self.card, None
-        if card is None or (problem := _contradiction(bands, np.array(card.mean), np.array(card.std))) is None:
+        contradiction = None if card is None else _contradiction(bands, card)
+        if card is None or contradiction is None:
             return
-        low, median, high = (np.round(np.nanpercentile(bands[0], q), 6) for q in (0, 50, 100))
-        msg = f"The image has {problem} values than the model was trained on: {card.bands[0]} is {low:g} to {high:g} "
-        msg += f"(median {median:g}), in training its mean was {card.mean[0]:g} and its standard deviation "
-        msg += f"{card.std[0]:g}. "
-        if max(card.mean) < 0 <= low:
+        problem, band = contradiction
+        low, median, high = (np.round(np.nanpercentile(bands[band], q), 6) for q in (0, 50, 100))
+        msg = f"The image has {problem} values than the model was trained on: {card.bands[band]} is {low:g} to "
+        msg += f"{high:g} (median {median:g}), in training "
+        largest = card.valid_max[band] if card.valid_max else None
+        if largest is None:
+            msg += f"its mean was {card.mean[band]:g} and its standard deviation {card.std[band]:g}. "
+        else:
+            msg += f"it was 0 to {largest:g}. "
+        if problem == "other":
             msg += "Pass backscatter in dB: 10 * log10(power)."
+        elif largest == _BYTE:
+            msg += "Pass 8-bit images, or values stretched to 0 to 255."
         else:
             msg += "Multiply the layer by the ratio of the scales, or open it with the same rescale= as for training."
         warnings.warn(msg, ScaleWarning, stacklevel=3)
 
 
-def _contradiction(bands: Array, mean: Array, std: Array) -> str | None:
-    """Return "far larger", "far smaller" or "other", or `None` if values (band, pixel) may be those of the training."""
-    if (np.median(bands, axis=1) > _LARGER * (np.abs(mean) + 2 * std)).all():
-        return "far larger"
-    if (mean + std < 0).all() and np.nanmin(bands) >= 0:
-        return "other"
-    integers = bool((bands == np.round(bands)).all())
-    fractions = bool((np.abs(bands) <= _UNIT).all()) and not integers and (mean + std > _STORED).all()
-    in_bytes = integers and bands.min() >= 0 and _BYTE - 5 <= bands.max() <= _BYTE and (mean > 2 * _BYTE).all()
-    return "far smaller" if fractions or in_bytes else None
+def _contradiction(bands: Array, card: Card) -> tuple[str, int] | None:
+    """Return "far larger", "far smaller" or "other" and a band, or `None` if values may be those of the training.
+
+    Bands without statistics, whose mean is 0 and deviation 1, are compared with their largest valid values only.
+    """
+    mean, std = np.array(card.mean), np.array(card.std)
+    limit = np.array([np.nan if value is None else value for value in card.valid_max or (None,) * len(mean)], float)
+    if (beyond := np.flatnonzero(np.percentile(bands, _BEYOND, axis=1) > _OVERSHOOT * limit)).size:
+        return "far larger", int(beyond[0])
+    scaled = (mean != 0) | (std != 1)
+    negative = scaled & (mean + std <= 0)
+    radar = np.isin([name.lower() for name in card.bands], _RADAR) | np.isin(card.common_names or [""], _RADAR)
+    decibel = negative if negative.all() else negative & radar
+    if decibel.any() and np.nanmin(bands[decibel]) >= 0:
+        return "other", int(np.flatnonzero(decibel)[0])
+    linear = np.flatnonzero((scaled | ~np.isnan(limit)) & ~decibel)
+    if not linear.size:
+        return None
+    values, mean, std, limit = bands[linear], mean[linear], std[linear], limit[linear]
+    if (np.median(values, axis=1) > _LARGER * (np.abs(mean) + 2 * std)).all() and scaled[linear].all():
+        return "far larger", int(linear[0])
+    integers = bool((values == np.round(values)).all())
+    expected = np.fmax(mean + std, limit)
+    fractions = bool((np.abs(values) <= _UNIT).all()) and not integers and (expected > _STORED).all()
+    # Divided by 10,000 only, the mean is 0 and the deviation 10,000.
+    large = np.isnan(limit) & ((mean > 2 * _BYTE) | ((mean == 0) & (std > 2 * _BYTE)))
+    in_bytes = integers and values.min() >= 0 and _BYTE - 5 <= values.max() <= _BYTE and large.all()
+    return ("far smaller", int(linear[0])) if fractions or in_bytes else None

@@ -1,6 +1,7 @@
 """Images of another scale than that of the training warn once; scenes of night, sea, cloud and snow do not."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import torch
 import xarray as xr
 
 from geoxt import predict
-from geoxt.errors import ScaleWarning
+from geoxt.errors import InputError, ScaleWarning
 from geoxt.grid import coordinates
 from geoxt.models.card import Card
 from geoxt.models.network import Network
 from geoxt.models.scale_check import ScaleCheck
-from geoxt.testing import make_grid
-from geoxt.trainers import SampleDataModule, Task
+from geoxt.splits import by_block
+from geoxt.testing import distinct, make_grid, make_layer
+from geoxt.trainers import SampleDataModule, Task, WindowDataModule
 from geoxt.trainers.loop.fit import evaluate
 
 RNG = np.random.default_rng(0)
@@ -94,6 +96,60 @@ def test_unusual_scenes_do_not_warn(trained, images):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ScaleCheck(model(trained))(images)
+
+
+IMAGENET = ((123.7, 116.3), (58.4, 57.1))
+DIVIDED = ((0.0, 0.0), (10_000.0, 10_000.0))
+UNKNOWN = ((0.0, 0.0), (1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("trained", "valid_max", "images", "problem"),
+    [
+        (IMAGENET, 255.0, scene(STORED), "far larger"),  # below 15 times mean + 2 std
+        (IMAGENET, 255.0, scene(REFLECTANCE), "far smaller"),
+        (UNKNOWN, 255.0, scene(STORED), "far larger"),
+        (UNKNOWN, 255.0, scene(REFLECTANCE), "far smaller"),
+        (DIVIDED, None, scene(REFLECTANCE), "far smaller"),
+        (DIVIDED, None, RNG.integers(0, 256, SHAPE).astype("float32"), "far smaller"),
+        (IMAGENET, 255.0, RNG.integers(0, 256, SHAPE).astype("float32"), None),
+        (IMAGENET, 255.0, RNG.integers(0, 256, SHAPE).astype("float32") * 1.1, None),  # overshoot of cubic resampling
+        (DIVIDED, None, scene(STORED), None),
+        (((0.0, 0.3), (1.0, 0.1)), None, scene(REFLECTANCE), None),
+    ],
+)
+def test_largest_values_and_divisors_are_compared(trained, valid_max, images, problem):
+    fields = {} if valid_max is None else {"valid_max": (valid_max,) * 2}
+    network = model(trained, **fields)
+    assert Card.from_dict(network.card.to_dict()) == network.card
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ScaleCheck(network)(images)
+    assert [str(warning.message).split(" values")[0] for warning in caught] == (
+        [] if problem is None else [f"The image has {problem}"]
+    )
+
+
+def test_decibels_beside_reflectance_are_compared():
+    network = model(((-12.6, 900.0), (5.3, 500.0)))
+    network.card = replace(network.card, bands=("VV", "nir"))
+    with pytest.warns(ScaleWarning, match="other values .* VV .* Pass backscatter in dB"):
+        ScaleCheck(network)(np.concatenate([scene(REFLECTANCE)[:, :1], scene(STORED)[:, 1:]], axis=1))
+
+
+def test_model_card_of_8_bit_images_states_their_largest_value():
+    card = two_layers("uint8").card(model="fcn")
+    assert card.valid_max == (255.0,)
+    assert two_layers("uint16").card(model="fcn").valid_max == ()
+    with pytest.raises(InputError, match="2 bands and 1 largest values"):
+        model(STORED, valid_max=(255.0,))
+
+
+def two_layers(dtype):
+    image = make_layer(distinct((1, 16, 16), dtype))
+    mask = make_layer(np.arange(256).reshape(16, 16).astype("uint8") % 2).assign_attrs(flag_values=[0, 1])
+    data = xr.Dataset({"image": image, "mask": mask})
+    return WindowDataModule(data, by_block(data, size=8), size=8, length=4)
 
 
 def test_invalid_pixels_are_not_compared():

@@ -22,6 +22,8 @@ _METRES_PER_DEGREE = 111_320.0
 RADAR_NAMES = frozenset({"vv", "vh", "hh", "hv"})
 """Common names of radar bands."""
 _DECIBEL = frozenset({"db", "decibel", "decibels"})
+_WIDE = frozenset({"uint16", "uint32", "int32"})
+"""Data types of stored numbers beyond bytes; `int16` may hold bytes and a nodata value of -1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class LayerInputs:
     """Factor of each band from values of the layer to units of the model."""
     offset: tuple[float, ...]
     """Offset of each band, added after the multiplication."""
+    valid_max: tuple[float | None, ...] = ()
+    """Largest valid value of each band in the units of the layer; `None` or empty if unknown."""
     filled: tuple[str, ...] = ()
     """Bands that the layer lacks and the encoder fills with their mean."""
     notes: tuple[str, ...] = ()
@@ -124,7 +128,9 @@ def layer_inputs(
             remedy += " Or pass {missing:'mean'} to fill them with their mean in the training data."
         raise InputError(msg, remedy=remedy, value=tuple(required or absent), argument="bands")
     matched = [position for position in positions if position is not None]
+    _require_depth(layer, {units[channel] for channel in channels}, model)
     pairs = [_conversion(layer, p, units[c], factor, model) for c, p in zip(channels, matched, strict=True)]
+    bytes_of_bands = [units[channel] == "byte" for channel in channels]
     dropped = [name for index, name in enumerate(available.names) if index not in matched]
     notes = (
         f"Dropped bands that the model does not take: {', '.join(dropped)}." if dropped else "",
@@ -139,6 +145,7 @@ def layer_inputs(
         count=len(names),
         scale=tuple(scale for scale, _ in pairs),
         offset=tuple(offset for _, offset in pairs),
+        valid_max=tuple(255.0 if byte else None for byte in bytes_of_bands) if any(bytes_of_bands) else (),
         filled=tuple(required),
         notes=tuple(filter(None, notes)),
     )
@@ -203,6 +210,19 @@ def _any_band(available: BandNames, index: int, model: str) -> BandMetadata:
     return nominal
 
 
+def _require_depth(layer: Any, units: set[Units], model: str) -> None:
+    """Raise if the dtype of a layer has more bits than the 8-bit images of a model, or fewer than reflectance."""
+    dtype = str(getattr(layer, "dtype", ""))
+    if units == {"byte"} and dtype in _WIDE:
+        msg = f"Cannot pass a layer of {dtype} to {model!r}: it takes 8-bit images (0 to 255)."
+        remedy = "Pass {bands}, a layer of 8-bit images. Or layer.astype('uint8') if no value is above 255."
+        raise InputError(msg, remedy=remedy, value=dtype, argument="bands")
+    if "reflectance" in units and dtype == "uint8" and getattr(layer, "attrs", {}).get("scales") is None:
+        msg = f"Cannot pass a layer of 8-bit images to {model!r}: it takes reflectance."
+        remedy = "Pass {bands}, a layer of reflectance, with its scale and offset or units of '1'."
+        raise InputError(msg, remedy=remedy, value=dtype, argument="bands")
+
+
 def _conversion(layer: Any, position: int, units: Units, factor: float, model: str) -> tuple[float, float]:
     """Return factor and offset that convert the values of a layer's band to the units of the model."""
     if units == "any":
@@ -220,7 +240,8 @@ def _conversion(layer: Any, position: int, units: Units, factor: float, model: s
         raise InputError(
             msg, remedy="Pass {bands}, a layer in units of the model.", value=layer_units, argument="bands"
         )
-    is_reflectance = layer_units == "1" or (units == "byte" and scales is not None and any(s != 1 for s in scales))
+    is_scaled = scales is not None and position < len(scales) and scales[position] != 1
+    is_reflectance = layer_units == "1" or (units == "byte" and is_scaled)
     if units in ("byte", "stored") and is_reflectance:
         expected = "bytes (0 to 255)" if units == "byte" else "stored numbers"
         msg = f"Cannot pass reflectance to {model!r}: it takes {expected}."

@@ -23,7 +23,7 @@ from geoxt.models.encoders.layer_inputs import (
     layer_inputs,
 )
 from geoxt.models.encoders.pretrained_encoder import Encoder
-from geoxt.models.weights.table import Weights, get, linear_scaling
+from geoxt.models.weights.table import GEOMETRIC, Weights, get, linear_scaling
 from geoxt.models.weights.table import names as weights_names
 from geoxt.models.weights.weights_file import fetch, read
 from geoxt.types import SomePath
@@ -205,18 +205,18 @@ def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _units(weights: Weights, options: Mapping[str, Any]) -> tuple[Units, ...]:
     """Return the units of each band of the weights, from the table or inferred from the normalization."""
-    declared = options.get("units")
+    declared = options.get("units") or weights.units
     count = len(weights.bands or ()) or 1
     if options.get("any_bands"):
         declared = declared or "any"
     elif declared is None:
-        first = weights.steps[0] if weights.steps else {}
-        byte = first.get("op") == "divide" and first.get("by") in (255, 255.0)
+        first = next((step for step in weights.steps if step["op"] not in GEOMETRIC), {})
+        byte = first.get("op") == "divide" and first.get("by") == 255
         optical = (weights.sensor or "").lower().replace("-", "") in {"sentinel2", "sentinel2 l1c", "sentinel2 l2a"}
         radar, scaling = set(weights.bands or ("",)) <= {"VV", "VH"}, weights.scaling
         decibel = radar and scaling is not None and max(scaling[0]) < 0  # power is not negative
         declared = "byte" if byte else "reflectance" if optical else "decibel" if decibel else "stored"
-    units: tuple[Units, ...] = tuple(declared) if isinstance(declared, list) else (declared,) * count  # type: ignore[assignment]
+    units: tuple[Units, ...] = tuple(declared) if isinstance(declared, (list, tuple)) else (declared,) * count  # type: ignore[assignment]
     return units
 
 
@@ -271,6 +271,7 @@ def _card(weights: Weights, inputs: LayerInputs, scaling: Scaling, size: int) ->
         size=(size, size),
         common_names=tuple(f.common for f in inputs.metadata),
         wavelengths=tuple(f.wavelength if f.wavelength > 0 else None for f in inputs.metadata),
+        valid_max=inputs.valid_max,
     )
 
 

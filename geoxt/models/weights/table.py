@@ -15,7 +15,7 @@ from geoxt.models.registry import TIMM
 
 _TABLE = Path(__file__).with_name("weights.jsonl")
 _RGB = ("R", "G", "B")
-_LINEAR, _GEOMETRIC = {"divide", "multiply", "normalize"}, {"resize", "center_crop"}
+_LINEAR, GEOMETRIC = {"divide", "multiply", "normalize"}, {"resize", "center_crop"}
 """Operations of preprocessing that scale pixels, and that only move or cut them."""
 
 
@@ -38,6 +38,9 @@ class Weights:
     steps: tuple[Mapping[str, Any], ...] = ()
     """Preprocessing of stored values, in order; `op` is divide, multiply, normalize, clip, clip_minmax, stretch (each
     image, from mean - std * deviation to mean + std * deviation), resize or center_crop."""
+    units: str | tuple[str, ...] | None = None
+    """Units of the stored values, of all bands or of each: "byte" (8-bit images), "reflectance" (times 10,000),
+    "decibel", "power" or "stored"; `None` if they follow from sensor and steps."""
     note: str | None = None
     """Further notes on the input."""
     dataset: str | None = None
@@ -75,7 +78,7 @@ class Weights:
 
         `None` without bands, or if a step is not linear.
         """
-        if self.bands is None or any(step["op"] not in _LINEAR | _GEOMETRIC for step in self.steps):
+        if self.bands is None or any(step["op"] not in _LINEAR | GEOMETRIC for step in self.steps):
             return None
         return linear_scaling(self.steps, len(self.bands))
 

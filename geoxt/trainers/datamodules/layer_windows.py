@@ -271,12 +271,13 @@ def band_names(data: SomeData, name: str) -> tuple[str, ...]:
 
 
 def band_meanings(data: SomeData, name: str) -> dict[str, Any]:
-    """Return common names and wavelengths of a layer's bands, as fields of a model card; empty if unknown."""
+    """Return common names, wavelengths and largest values of a layer's bands, as fields of a model card."""
     image = next(iter(nodes_of(data).values()))[name]
     coords = {str(key): coord.to_numpy() for key, coord in image.coords.items() if coord.dims == ("band",)}
     common = tuple(map(str, coords.get("common_name", ())))
     wavelengths = tuple(None if np.isnan(value) else float(value) for value in coords.get("wavelength", ()))
-    return {"common_names": common, "wavelengths": wavelengths}
+    valid_max = (255.0,) * image.sizes.get("band", 1) if image.dtype == np.uint8 else ()
+    return {"common_names": common, "wavelengths": wavelengths, "valid_max": valid_max}
 
 
 def tiles(window: Window, size: tuple[int, int]) -> Iterator[Window]:

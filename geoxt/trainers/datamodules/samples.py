@@ -149,7 +149,7 @@ class SampleDataModule(ResumableDataModule):
         read = [keys["image"], *([] if target is None else [target])]
         targets = _TargetMoments(target, pixels=kind.target == "pixels")
         samples = (targets.update(dict(sample)) for sample in self._statistics_samples(read))
-        moments, size = _moments(samples, keys["image"], series=kind.takes_series)
+        moments, size, in_bytes = _moments(samples, keys["image"], series=kind.takes_series)
         labels = getattr(self.train, "bands", None) if bands is None else np.asarray(bands).tolist()
         band_names = list(map(str, labels or [f"band {n + 1}" for n in range(len(moments.mean))]))
         if len(band_names) != len(moments.mean):
@@ -167,6 +167,7 @@ class SampleDataModule(ResumableDataModule):
             names=classes.names,
             colors=classes.colors,
             size=size,
+            valid_max=(255.0,) * len(band_names) if in_bytes else (),
             **targets.scale(),
         )
 
@@ -329,8 +330,8 @@ class _TargetMoments:
 
 def _moments(
     samples: Iterable[Mapping[str, Any]], image: str, *, series: bool
-) -> tuple[RunningMoments, tuple[int, int]]:
-    """Return mean and standard deviation of each band over valid pixels, and height and width of the first image.
+) -> tuple[RunningMoments, tuple[int, int], bool]:
+    """Return moments of each band over valid pixels, height and width of the first image, and whether all are uint8.
 
     Raises
     ------
@@ -338,9 +339,10 @@ def _moments(
         If a band has no valid pixel.
     """
     moments = RunningMoments()
-    count, size = 0, (0, 0)
+    count, size, in_bytes = 0, (0, 0), True
     for sample in samples:
         pixels = _bands_first(entry(dict(sample), image), series=series)
+        in_bytes = in_bytes and pixels.dtype == torch.uint8
         size = size if count else (pixels.shape[-2], pixels.shape[-1])
         count += 1
         valid = sample.get(f"{image}_valid")
@@ -355,7 +357,7 @@ def _moments(
         band = int(moments.count.argmin()) + 1
         msg = f"Cannot compute statistics of band {band}: it has no valid pixel in {count} training samples."
         raise InputError(msg, remedy="Leave the band out.")
-    return moments, size
+    return moments, size, in_bytes
 
 
 def _bands_first(image: Tensor, *, series: bool) -> Tensor:

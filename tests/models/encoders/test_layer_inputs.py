@@ -124,6 +124,27 @@ def test_other_units_are_refused(units, attrs, text):
         match(layer("B02", **attrs), names=("B02",), units=(units,))
 
 
+@pytest.mark.parametrize(
+    ("units", "dtype", "attrs", "text"),
+    [
+        ("byte", "uint16", {}, "layer of uint16.*8-bit images"),
+        ("byte", "int32", {}, "layer of int32"),  # widened for a nodata value
+        ("reflectance", "uint8", {}, "layer of 8-bit images.*takes reflectance"),
+    ],
+)
+def test_data_types_of_other_units_are_refused(units, dtype, attrs, text):
+    with pytest.raises(InputError, match=text):
+        match(layer("B02", **attrs).astype(dtype), names=("B02",), units=(units,))
+
+
+def test_largest_value_is_known_of_bytes_alone():
+    assert match(layer("B02").astype("int16"), names=("B02",), units=("byte",)).valid_max == (255.0,)
+    scaled = layer("B02", scales=[1 / 255], offsets=[0.0]).astype("uint8")
+    assert match(scaled, names=("B02",), units=("reflectance",)).valid_max == ()
+    mixed = layer("B03", "B02", scales=[1e-4, 1.0], offsets=[0.0, 0.0]).astype("uint16")
+    assert match(mixed, names=("B02", "B03"), units=("byte", "stored")).valid_max == (255.0, None)
+
+
 def test_decibels_pass():
     assert match(layer("VV", "VH", units="dB"), names=("VV", "VH")).offset == (0.0, 0.0)
 

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from geoxt import models
 from geoxt.errors import InputError, MissingDependency
 from geoxt.models.encoders.load_encoder import BUILDERS, _units
 from geoxt.models.weights import table
+from geoxt.testing import make_layer
 
 ROWS = list(table._table().values())
 ENCODERS = [row for row in ROWS if row.encoder is not None]
@@ -37,6 +39,28 @@ def test_weights_of_negative_means_take_decibels():
     rows = [row for row in ROWS if row.scaling is not None and row.bands == ("VV", "VH")]
     units = [(_units(row, {})[0], max(row.scaling[0]) < 0) for row in rows]
     assert Counter(units) == {("decibel", True): 13, ("stored", False): 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("efficientnet_lite0-imagenet", ["byte"] * 3),
+        ("seco:seco_resnet18_1m", ["byte"] * 3),  # quantiles of bytes
+        ("torchgeo:ResNet50_Weights.SENTINEL2_RGB_SECO", ["byte"] * 3),
+        ("torchgeo:ResNet50_Weights.SENTINEL2_MI_RGB_SATLAS", ["byte"] * 3),  # the 8-bit image of true color
+        ("torchgeo:ResNet152_Weights.SENTINEL2_SI_MS_SATLAS", ["byte"] * 3 + ["stored"] * 6),
+        ("torchgeo:ResNet18_Weights.LANDSAT_TM_TOA_MOCO", ["byte"] * 7),  # SSL4EO-L, of 8 bits
+        ("torchgeo:ViTSmall16_Weights.LANDSAT_OLI_SR_SIMCLR", ["byte"] * 7),
+        ("torchgeo:ResNet18_Weights.SENTINEL2_RGB_MOCO", ["reflectance"] * 3),
+    ],
+)
+def test_units_of_weights_of_8_bit_images(name, expected):
+    row = table.get(name)
+    assert list(_units(row, {})) == expected
+    if expected[0] == "byte" and len(set(expected)) == 1:
+        layer = make_layer(np.ones((len(row.bands), 4, 4), "uint16"), bands=row.bands)
+        with pytest.raises(InputError, match="layer of uint16.*8-bit images"):
+            models.load(name, bands=layer)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.unsupported], ids=lambda row: row.name)
