@@ -90,7 +90,7 @@ def estimate_from_counts(
     ----------
     counts
         Number of sampled pixels. Shape (stratum, reference class), if the strata are the classes of the map, in the
-        same order; else (stratum, map class, reference class). An array, or a DataFrame with names.
+        same order; else (stratum, map class, reference class). An array, or a DataFrame or DataArray with names.
     stratum_sizes
         Size of each stratum, in pixels or any unit of area: a mapping or a labelled Series by name, or in the order of
         the strata.
@@ -146,12 +146,7 @@ def estimate_from_counts(
     Zou, Huang and Zhang 2009, A note on confidence interval estimation for a linear function of binomial proportions.
     https://doi.org/10.1016/j.csda.2008.09.033
     """
-    if isinstance(counts, xr.DataArray) and counts.ndim == 2:
-        counts = counts.to_pandas()
-    if isinstance(counts, pd.DataFrame):
-        counts = _selected(counts, classes)
-        classes = list(counts.columns) if classes is None else classes
-    strata = list(counts.index) if isinstance(counts, pd.DataFrame) and not is_unlabeled(counts.index) else None
+    counts, strata, classes = _labels_of(counts, classes)
     table = _checked_counts(counts)
     names = tuple(range(table.shape[-1])) if classes is None else tuple(classes)
     if len({*names}) < len(names):
@@ -291,16 +286,36 @@ def _checked_counts(counts: Any) -> Array:
     return numbers.astype(np.int64)
 
 
-def _selected(counts: pd.DataFrame, classes: Sequence[Hashable] | None) -> pd.DataFrame:
-    """Return the counts in the order of named classes; a table without labels keeps its order."""
-    if classes is None or is_unlabeled(counts.columns):
-        return counts
-    names = list(classes)
-    if {*names} != {*counts.columns} or len(names) != len(counts.columns):
-        problem = f"Cannot estimate: classes are named {names}, and the columns of the counts are {[*counts.columns]}."
-        raise InputError(problem, remedy="Pass {classes} as the columns, in any order.", argument="classes")
-    rows = names if {*counts.index} == {*names} else list(counts.index)
-    return counts.loc[rows, names]
+def _labels_of(
+    counts: Any, classes: Sequence[Hashable] | None
+) -> tuple[Any, list[Hashable] | None, Sequence[Hashable] | None]:
+    """Return counts in the order of named classes, the names of strata, `None` without labels, and of classes."""
+    if isinstance(counts, xr.DataArray) and counts.ndim == 2:
+        counts = counts.to_pandas()
+    if isinstance(counts, xr.DataArray) and counts.ndim == 3:
+        labels = [list(counts.indexes[dim]) if dim in counts.indexes else None for dim in counts.dims]
+        names = labels[2] or labels[1] if classes is None else list(classes)
+        for dim, present in zip(counts.dims[1:], labels[1:], strict=True):
+            if present is not None and names is not None:
+                _require_names(names, present, str(dim))
+                counts = counts.sel({dim: names})
+        return counts.to_numpy(), labels[0], names
+    if not isinstance(counts, pd.DataFrame):
+        return counts, None, classes
+    if classes is not None and not is_unlabeled(counts.columns):
+        names = list(classes)
+        _require_names(names, list(counts.columns), "columns")
+        rows = names if {*counts.index} == {*names} else list(counts.index)
+        counts = counts.loc[rows, names]
+    strata = None if is_unlabeled(counts.index) else list(counts.index)
+    return counts, strata, list(counts.columns) if classes is None else classes
+
+
+def _require_names(names: list[Any], labels: list[Any], dim: str) -> None:
+    """Raise if names of classes are not the labels of the counts, in any order."""
+    if {*names} != {*labels} or len(names) != len(labels):
+        problem = f"Cannot estimate: classes are named {names}, and the {dim} of the counts are {labels}."
+        raise InputError(problem, remedy="Pass {classes} as the names in the counts, in any order.", argument="classes")
 
 
 def _sizes(sizes: SomeSizes, names: Sequence[Any], count: int) -> Floats:

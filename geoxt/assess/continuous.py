@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
+from odc.geo.geobox import GeoBox
 
-from geoxt.assess.map_strata import blocks_of
+from geoxt.assess.map_strata import Codes, blocks_of
 from geoxt.assess.survey import Z95, Estimate, Survey
 from geoxt.errors import InputError
-from geoxt.grid import full_window, grid_of
+from geoxt.grid import full_window
 from geoxt.regions.geodesic_area import pixel_hectares
-from geoxt.source import view_of
 from geoxt.types import Floats
 
 
@@ -42,7 +41,7 @@ class ContinuousEstimate:
 
 
 def continuous_estimate(
-    survey: Survey, reference: Floats, layer: xr.DataArray, mapped: Floats, areas: Floats, total: float
+    survey: Survey, reference: Floats, mapped: Floats, areas: Floats, *, map_mean: float, total: float
 ) -> ContinuousEstimate:
     """Return the errors of a map of numbers, and the total of the reference.
 
@@ -52,10 +51,10 @@ def continuous_estimate(
         Design of the sample.
     reference, mapped
         Numbers of each sampled pixel by the reference and in the map. Shape (n,).
-    layer
-        The map, whose mean is read block by block.
     areas
         Ground area of each sampled pixel. Shape (n,).
+    map_mean
+        Mean of the map.
     total
         Area of the population in hectares.
 
@@ -75,7 +74,7 @@ def continuous_estimate(
     means, deviations = survey.ratio(columns * weight[:, None], np.repeat(weight[:, None], columns.shape[1], 1))
     unexplained, of_unexplained = survey.ratio((error**2 * weight)[:, None], (spread * weight)[:, None])
     rmse = float(np.sqrt(means[2]))
-    mean = _mean_of_map(layer) + float(means[3])
+    mean = map_mean + float(means[3])
     return ContinuousEstimate(
         bias=_symmetric(float(means[0]), float(deviations[0])),
         mae=_symmetric(float(means[1]), float(deviations[1])),
@@ -91,13 +90,17 @@ def _symmetric(value: float, se: float) -> Estimate:
     return Estimate(value, se, Z95 * se, value - Z95 * se, value + Z95 * se)
 
 
-def _mean_of_map(layer: xr.DataArray) -> float:
-    """Return the mean of the valid pixels of a map, weighted by their ground areas, in one pass."""
-    grid, view = grid_of(layer), view_of(layer)
+def mean_of_map(grid: GeoBox, read: Codes) -> tuple[float, int, float]:
+    """Return the mean of the valid pixels of a map, weighted by ground area, their number, and their area in hectares.
+
+    The map is read in one pass, block by block.
+    """
     amount = area = 0.0
+    pixels = 0
     for block in blocks_of(full_window(grid)):
-        values, valid = view.read(block)
-        weights = np.where(valid[0, 0], pixel_hectares(grid, block), 0)
-        amount += float((np.where(valid[0, 0], values[0, 0], 0).astype(float) * weights).sum())
+        values, valid = read(block)
+        weights = np.where(valid, pixel_hectares(grid, block), 0)
+        amount += float((np.where(valid, values, 0).astype(float) * weights).sum())
         area += float(weights.sum())
-    return amount / area if area else float("nan")
+        pixels += int(np.count_nonzero(valid))
+    return amount / area if area else float("nan"), pixels, area

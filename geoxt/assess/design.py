@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import xarray as xr
 from geoxt.alignment import align
 from geoxt.assess.allocation import Allocation, allocate, sample_size, standard_deviations
 from geoxt.assess.map_strata import BLOCK, Codes, Strata, class_codes, count_strata, legend_of, positions_of
-from geoxt.errors import InputError, optional_import
+from geoxt.errors import AssessmentWarning, InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.regions.geodesic_area import HECTARE, point_areas
@@ -23,8 +24,12 @@ from geoxt.windows import Window
 
 REFERENCE = "reference"
 """Column that is filled by those who label the sample."""
+POPULATION = "population_pixels"
+"""Column of the number of pixels of all strata."""
 SIMPLE = "all"
 """Name of the only stratum of a sample that is not stratified."""
+_MAX_CODES = 8
+"""Codes that a warning names."""
 
 
 def sample_design(
@@ -74,8 +79,8 @@ def sample_design(
     -------
     geopandas.GeoDataFrame
         A point at the centre of each drawn pixel, in the CRS of the map, in random order, with `id`, `stratum`,
-        `map_class` (names), `reference` (empty), `probability` of inclusion, `stratum_pixels`, `stratum_area` and
-        `pixel_area` (hectares on the ellipsoid), `row` and `col`.
+        `map_class` (names), `reference` (empty), `probability` of inclusion, `stratum_pixels`, `population_pixels` (of
+        all strata), `stratum_area` and `pixel_area` (hectares on the ellipsoid), `row` and `col`.
 
     Raises
     ------
@@ -88,6 +93,11 @@ def sample_design(
         If the map has no valid pixel.
     MissingDependency
         If geopandas is not installed.
+
+    Warns
+    -----
+    AssessmentWarning
+        If pixels of the map belong to no stratum: the layer of strata is nodata there, or the legend lacks their codes.
 
     See Also
     --------
@@ -118,8 +128,10 @@ def sample_design(
         raise InputError(problem, remedy="Pass either {n} or {target_se}.", argument="n")
     grid, read_map = grid_of(map), class_codes(map, "map")
     legend = legend_of(map)
-    layer, read, groups = _strata_of(map, strata, read_map, legend)
+    unassigned: dict[Window, int] = {}
+    layer, read, groups = _strata_of(map, strata, read_map, legend, unassigned)
     strata_counts = count_strata(layer, read, groups)
+    _warn_of_pixels_without_stratum(strata_counts, unassigned)
     if strata is None:
         strata_counts = _joined(strata_counts)
         read = _any_class(read_map, groups)
@@ -139,6 +151,7 @@ def sample_design(
             REFERENCE: np.full(len(pixels), None, object),
             "probability": (counts / strata_counts.sizes)[stratum],
             "stratum_pixels": strata_counts.sizes[stratum],
+            POPULATION: np.full(len(pixels), strata_counts.sizes.sum()),
             "stratum_area": strata_counts.areas[stratum],
             "pixel_area": point_areas(grid, row + 0.5, col + 0.5) / HECTARE,
             "row": row,
@@ -165,9 +178,16 @@ def _require_whole_numbers(**numbers: Any) -> None:
 
 
 def _strata_of(
-    map_layer: xr.DataArray, strata: Literal["classes"] | xr.DataArray | None, read_map: Codes, legend: Legend | None
+    map_layer: xr.DataArray,
+    strata: Literal["classes"] | xr.DataArray | None,
+    read_map: Codes,
+    legend: Legend | None,
+    unassigned: dict[Window, int],
 ) -> tuple[xr.DataArray, Codes, Legend | None]:
-    """Return the layer of strata, the reader of its codes, and its classes."""
+    """Return the layer of strata, the reader of its codes, and its classes.
+
+    The reader saves the number of valid pixels of the map that have no class or no stratum.
+    """
     if strata is None or (isinstance(strata, str) and strata == "classes"):
         return map_layer, read_map, legend
     if not isinstance(strata, xr.DataArray):
@@ -176,11 +196,28 @@ def _strata_of(
     layer = strata if grid_of(strata) == grid_of(map_layer) else align(strata, map_layer)
     read_strata = class_codes(layer, "strata")
 
-    def read(window: Any) -> tuple[Array, Array]:
-        (codes, valid), (_, mapped) = read_strata(window), read_map(window)
-        return codes, valid & mapped  # pixels without a class in the map are not part of the population
+    def read(window: Window) -> tuple[Array, Array]:
+        (codes, valid), (classes, on_map) = read_strata(window), read_map(window)
+        # pixels without a class in the map are not part of the population
+        sampled = valid & on_map if legend is None else valid & on_map & np.isin(classes, legend.codes)
+        unassigned[window] = int(np.count_nonzero(on_map)) - int(np.count_nonzero(sampled))
+        return codes, sampled
 
     return layer, read, legend_of(layer)
+
+
+def _warn_of_pixels_without_stratum(strata: Strata, unassigned: Mapping[Window, int]) -> None:
+    """Warn of valid pixels of the map outside all strata."""
+    unlisted = sum(strata.unlisted.values())
+    count = unlisted + sum(unassigned.values())
+    if count:
+        total = count + int(strata.sizes.sum())
+        text = f"{count:,} of {total:,} pixels of the map ({count / total:.2%}) belong to no stratum"
+        if unlisted:
+            codes = ", ".join(str(code) for code in [*strata.unlisted][:_MAX_CODES])
+            text += f", {unlisted:,} of them as the legend lacks their codes ({codes})"
+        text += ". They are not sampled, and estimates exclude them."
+        warnings.warn(text, AssessmentWarning, stacklevel=3)
 
 
 def _joined(strata: Strata) -> Strata:
@@ -235,9 +272,11 @@ def map_classes(read: Codes, legend: Legend | None, row: Array, col: Array) -> A
         window = Window(int(top), int(left), int(row[inside].max() - top) + 1, int(col[inside].max() - left) + 1)
         codes, valid = read(window)
         at = (row[inside] - top, col[inside] - left)
-        names[inside] = [_name(code, legend) if ok else None for code, ok in zip(codes[at], valid[at], strict=True)]
+        pairs = zip(codes[at], valid[at], strict=True)
+        names[inside] = [class_name(code, legend) if ok else None for code, ok in pairs]
     return names
 
 
-def _name(code: Any, legend: Legend | None) -> str:
+def class_name(code: Any, legend: Legend | None) -> str:
+    """Return the name of a code, its number if the legend lacks it."""
     return str(int(code)) if legend is None or int(code) not in legend.codes else legend.name(int(code))

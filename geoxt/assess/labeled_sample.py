@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -10,19 +11,21 @@ import pandas as pd
 import xarray as xr
 
 from geoxt.assess.accuracy import AccuracyEstimate, accuracy_of
-from geoxt.assess.continuous import ContinuousEstimate, continuous_estimate
-from geoxt.assess.design import REFERENCE, SIMPLE, map_classes
-from geoxt.assess.map_strata import class_codes, legend_of
+from geoxt.assess.continuous import ContinuousEstimate, continuous_estimate, mean_of_map
+from geoxt.assess.design import REFERENCE, class_name
+from geoxt.assess.map_strata import Strata, band_reader, class_codes, count_strata, legend_of
 from geoxt.assess.proportion_intervals import Interval
+from geoxt.assess.sample_checks import labeled_rows, require_sample
+from geoxt.assess.sampled_pixels import compare_with_strata, pixel_positions, recording_reader, require_on_map
 from geoxt.assess.survey import Survey, indices_of
-from geoxt.errors import AssessmentWarning, CRSError, InputError, OverlapError, optional_import
+from geoxt.errors import AssessmentWarning, InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
-from geoxt.source import as_layer, view_of
-from geoxt.types import Array, Floats
-from geoxt.windows import Window
+from geoxt.source import as_layer
+from geoxt.types import Floats
 
-COLUMNS = ("stratum", "stratum_pixels", "stratum_area", "pixel_area", REFERENCE)
+_MAX_UNNAMED = 256
+"""Different integers up to which a map without names of classes holds codes."""
 
 
 def estimate(
@@ -42,13 +45,14 @@ def estimate(
         A GeoDataFrame from `sample_design` with its reference column filled, or the path of the file that holds it.
         Points in another CRS than the map are transformed.
     map
-        Map to assess: class codes (y, x), or numbers for continuous variables. By default the classes of the map that
-        the sample was drawn from, in its column `map_class`. Another map is assessed by the same sample: its classes
-        need not be the strata.
+        Map to assess, which is read once: class codes (y, x) as integers, or a continuous variable as floating point
+        numbers. By default the classes of the map that the sample was drawn from, in its column `map_class`. Another
+        map is assessed by the same sample: its classes need not be the strata.
     reference
         Column of the reference: names or codes of classes; numbers for a continuous map.
     unlabeled
-        "raise", or "exclude" to leave out pixels without a reference, with a warning that states their number.
+        "raise", or "exclude" to leave out pixels without a reference, with a warning that states their number in each
+        stratum. Rows that are missing from the sample, by its column `probability`, are pixels without a reference.
     cluster
         Column of the cluster of each pixel, if pixels were drawn in clusters (such as all pixels of a drawn plot).
     interval
@@ -62,25 +66,26 @@ def estimate(
         For class maps; areas in hectares on the ellipsoid.
     ContinuousEstimate
         For maps of floating point numbers: bias, RMSE, MAE, R², and the mean and total of the reference variable by the
-        difference estimator.
+        difference estimator. The mean of the map is that of its valid pixels, which have to be those of the strata.
 
     Raises
     ------
     InputError
-        If columns are missing, ids are repeated, pixels have no reference, a cluster spans strata, or a stratum "all"
-        stands beside others.
+        If columns are missing, ids are repeated, pixels have no reference, strata are missing, a cluster spans strata,
+        a stratum "all" stands beside others, numbers of the reference may be codes or names, or the area of a
+        continuous map differs by more than 1 % from that of the strata.
     OverlapError
         If points lie outside the map or on nodata.
     CRSError
         If sample or map have no CRS.
     LabelError
-        If the map holds no class codes.
+        If a map with a legend holds no integers.
 
     Warns
     -----
     AssessmentWarning
-        If pixels are excluded, the reference has classes that the map lacks or the reverse, or codes, taken as those of
-        the map, or a stratum has a single pixel.
+        If pixels are excluded, the map has more or fewer valid pixels than the strata, the reference has classes that
+        the map lacks or the reverse, or codes, taken as those of the map, or a stratum has a single pixel.
 
     Examples
     --------
@@ -100,15 +105,15 @@ def estimate(
     """
     map = None if map is None else as_layer(map)  # noqa: A001 (the map to assess, as in the literature)
     frame = _read(sample)
-    _check(frame, reference, cluster)
-    frame = _labeled(frame, reference, unlabeled)
+    require_sample(frame, reference, cluster)
+    frame = labeled_rows(frame, reference, unlabeled, cluster)
     survey = _survey(frame, cluster)
     areas = frame["pixel_area"].to_numpy(float)
     total = float(frame.drop_duplicates("stratum")["stratum_area"].sum())
-    if map is not None and map.dtype.kind == "f":
-        return continuous_estimate(survey, _numbers(frame, reference), map, _values_at(frame, map), areas, total)
+    if map is not None and map.dtype.kind == "f" and "flag_values" not in map.attrs:
+        return _continuous(frame, survey, map, _numbers(frame, reference), areas, total)
     mapped, legend = _mapped_names(frame, map)
-    names = _reference_names(frame[reference], legend)
+    names = _reference_names(frame[reference], mapped, legend)
     classes = _classes(mapped, names, legend)
     return accuracy_of(
         survey,
@@ -134,62 +139,6 @@ def _read(sample: Any) -> Any:
         raise InputError(problem, remedy="Pass {sample} as a vector file.", argument="sample") from error
 
 
-def _check(frame: Any, reference: str, cluster: str | None) -> None:
-    if not isinstance(frame, pd.DataFrame):
-        problem = f"Cannot estimate from a {type(frame).__name__}: it is not a table of sampled pixels."
-        raise InputError(problem, remedy="Pass {sample}, a GeoDataFrame or the path of its file.", argument="sample")
-    missing = [name for name in (*COLUMNS[:-1], reference) if name not in frame.columns]
-    if missing:
-        problem = f"Cannot estimate from a sample without the columns {missing}: the design is unknown."
-        remedy = "Pass a sample drawn by assess.sample_design. Or pass {reference} for another column of labels."
-        raise InputError(problem, remedy=remedy, value=missing, argument="reference")
-    if "id" in frame.columns and frame["id"].duplicated().any():
-        repeated = sorted(frame.loc[frame["id"].duplicated(), "id"].unique().tolist())
-        problem = f"Cannot estimate: the ids {repeated[:5]} are repeated."
-        raise InputError(problem, remedy="Remove repeated rows from the table.", value=repeated)
-    if not len(frame):
-        raise InputError("Cannot estimate from a sample without pixels.", remedy="Pass another {sample}.")
-    repeats = 0 if cluster or not {"row", "col"} <= {*frame.columns} else int(frame.duplicated(["row", "col"]).sum())
-    if repeats:
-        problem = f"Cannot estimate: {repeats} of {len(frame)} rows repeat the pixel of another row."
-        raise InputError(problem, remedy="Remove repeated pixels from the table.", value=repeats)
-    for name in ("stratum_pixels", "stratum_area", "pixel_area"):
-        numbers = pd.to_numeric(frame[name], errors="coerce")
-        wrong = ~((numbers > 0) & np.isfinite(numbers))
-        if wrong.any():
-            value, count = frame[name][wrong].iloc[0], f"{int(wrong.sum())} of {len(frame)} rows"
-            problem = f"Cannot estimate: {count} have no positive {name}, such as {str(value)!r}."
-            raise InputError(problem, remedy=f"Restore the column {name} of the sample.", value=value)
-    if cluster is not None and (cluster not in frame.columns or frame[cluster].isna().any()):
-        lacking = "it has no such column" if cluster not in frame.columns else "some pixels have none"
-        problem = f"Cannot take clusters of pixels from the column {cluster!r} of the sample: {lacking}."
-        raise InputError(problem, remedy="Pass {cluster} for another column.", value=cluster, argument="cluster")
-
-
-def _labeled(frame: Any, reference: str, unlabeled: str) -> Any:
-    """Return the rows with a reference."""
-    values = frame[reference]
-    missing = values.isna() | values.astype(str).str.strip().eq("")
-    if not missing.any():
-        return frame
-    if unlabeled not in {"raise", "exclude"}:
-        problem = f"Cannot treat pixels without a reference by {unlabeled!r}."
-        raise InputError(
-            problem, remedy="Pass {unlabeled:'exclude'} or 'raise'.", value=unlabeled, argument="unlabeled"
-        )
-    text = f"{int(missing.sum())} of {len(frame)} sampled pixels have no reference"
-    if unlabeled == "raise" or missing.all():
-        problem = f"Cannot estimate: {text}."
-        remedy = "Label them. Or pass {unlabeled:'exclude'}, if they lack it at random."
-        raise InputError(problem, remedy=remedy, argument="unlabeled")
-    lost = sorted({*frame["stratum"]} - {*frame["stratum"][~missing]})
-    if lost:
-        problem = f"Cannot estimate: {text}, among them all of the strata {lost}."
-        raise InputError(problem, remedy="Label some pixels of each stratum.", value=lost)
-    warnings.warn(f"{text} and are excluded.", AssessmentWarning, stacklevel=3)
-    return frame[~missing]
-
-
 def _numbers(frame: Any, reference: str) -> Floats:
     """Return the reference numbers of a sample of a continuous map."""
     try:
@@ -201,35 +150,12 @@ def _numbers(frame: Any, reference: str) -> Floats:
 
 def _survey(frame: Any, cluster: str | None) -> Survey:
     """Return the design that the columns of a sample state."""
-    if frame["stratum"].isna().any():
-        problem = f"Cannot estimate: {int(frame['stratum'].isna().sum())} of {len(frame)} rows have no stratum."
-        raise InputError(problem, remedy="Restore the column stratum of the sample.")
     groups = frame.groupby("stratum", sort=True)
     per_stratum = groups["stratum_pixels"].agg(["first", "size"])
-    several = groups["stratum_pixels"].nunique().gt(1) | groups["stratum_area"].nunique().gt(1)
-    if several.any():
-        names = per_stratum.index[several].tolist()
-        problem = f"Cannot estimate: the strata {names} have several sizes in the sample."
-        raise InputError(problem, remedy="Pass one sample at a time.", value=names)
-    if len(per_stratum) > 1 and SIMPLE in per_stratum.index:
-        problem = (
-            f"Cannot estimate: the sample has a stratum {SIMPLE!r} of all pixels beside {len(per_stratum) - 1} others."
-        )
-        raise InputError(problem, remedy="Pass one sample at a time.", value=SIMPLE)
-    if cluster is not None and (spread := frame.groupby(cluster)["stratum"].nunique().gt(1)).any():
-        name = spread.index[spread][0]
-        names = sorted(frame.loc[frame[cluster] == name, "stratum"].unique().tolist())
-        problem = f"Cannot estimate: {int(spread.sum())} clusters span strata, such as {str(name)!r} with {names}."
-        remedy = "Draw clusters within strata, or with strata=None."
-        raise InputError(problem, remedy=remedy, value=name, argument="cluster")
     strata = indices_of(frame["stratum"], list(per_stratum.index), "strata")
     sizes, counts = per_stratum["first"].to_numpy(float), per_stratum["size"].to_numpy(float)
-    if (counts > sizes).any():
-        names = per_stratum.index[counts > sizes].tolist()
-        problem = f"Cannot estimate: the strata {names} have more sampled pixels than pixels."
-        raise InputError(problem, remedy="Restore the column stratum_pixels of the sample.", value=names)
     clusters = None if cluster is None else pd.factorize(frame[cluster])[0]
-    units = counts if cluster is None else frame.groupby("stratum", sort=True)[cluster].nunique().to_numpy()
+    units = counts if cluster is None else groups[cluster].nunique().to_numpy()
     single = [name for name, count, size in zip(per_stratum.index, units, sizes, strict=True) if count == 1 < size]
     if single:
         unit = "pixel" if cluster is None else "cluster"
@@ -240,78 +166,89 @@ def _survey(frame: Any, cluster: str | None) -> Survey:
     return Survey(weights=(sizes / counts)[strata], strata=strata, sizes=sizes, fractions=fractions, clusters=clusters)
 
 
+def _continuous(
+    frame: Any, survey: Survey, map_layer: xr.DataArray, reference: Floats, areas: Floats, total: float
+) -> ContinuousEstimate:
+    """Return the errors of a continuous map, which is read once."""
+    grid = grid_of(map_layer)
+    row, col = pixel_positions(frame, grid)
+    read, mapped, valid = recording_reader(band_reader(map_layer, "map"), row, col, np.float64)
+    mean, pixels, area = mean_of_map(grid, read)
+    require_on_map(valid, "on nodata")
+    compare_with_strata(frame, row, col, pixels=pixels, area=area, continuous=True)
+    return continuous_estimate(survey, reference, mapped, areas, map_mean=mean, total=total)
+
+
 def _mapped_names(frame: Any, map_layer: xr.DataArray | None) -> tuple[list[str], Legend | None]:
-    """Return the map's class of each sampled pixel, and the map's legend."""
+    """Return the map's class of each sampled pixel, and the map's legend. The map is read once."""
     if map_layer is None:
         if "map_class" not in frame.columns or frame["map_class"].isna().any():
             problem = "Cannot estimate: the sample has no class of the map for each pixel."
             raise InputError(problem, remedy="Pass {map}.", argument="map")
         return [str(name) for name in frame["map_class"]], None
     legend = legend_of(map_layer)
-    row, col = _positions(frame, map_layer)
-    names = map_classes(class_codes(map_layer, "map"), legend, row, col)
-    _require_on_map(np.array([name is not None for name in names]), "on nodata")
-    return names.tolist(), legend
+    row, col = pixel_positions(frame, grid_of(map_layer))
+    read, codes, valid = recording_reader(class_codes(map_layer, "map"), row, col, np.int64)
+    strata = count_strata(map_layer, read, legend)
+    require_on_map(valid, "on nodata")
+    _require_few_codes(strata, legend)
+    compare_with_strata(frame, row, col, pixels=int(strata.sizes.sum()), area=float(strata.areas.sum()))
+    return [class_name(code, legend) for code in codes.tolist()], legend
 
 
-def _values_at(frame: Any, map_layer: xr.DataArray) -> Floats:
-    """Return the map's number at each sampled pixel."""
-    row, col = _positions(frame, map_layer)
-    view = view_of(map_layer)
-    values, valid = np.empty(len(row)), np.empty(len(row), bool)
-    for index, (r, c) in enumerate(zip(row.tolist(), col.tolist(), strict=True)):
-        pixel, ok = view.read(Window(r, c, 1, 1))
-        values[index], valid[index] = pixel.ravel()[0], ok.ravel()[0]
-    _require_on_map(valid, "on nodata")
-    return values
+def _require_few_codes(strata: Strata, legend: Legend | None) -> None:
+    """Raise if a map of integers without names holds too many different numbers to be codes of classes."""
+    if legend is None and len(strata.codes) > _MAX_UNNAMED:
+        problem = f"Cannot estimate: the map has {len(strata.codes):,} different integers, without names of classes."
+        remedy = "Pass {map} as numbers of a continuous variable, map.astype('float32'). Or with a legend of classes."
+        raise InputError(problem, remedy=remedy, value=len(strata.codes), argument="map")
 
 
-def _positions(frame: Any, map_layer: xr.DataArray) -> tuple[Array, Array]:
-    """Return row and column of the pixels that the points lie in.
+def _reference_names(reference: Any, mapped: list[str], legend: Legend | None) -> list[str]:
+    """Return the class names of a reference, and warn of codes, which are those of the map's legend.
 
     Raises
     ------
-    CRSError
-        If sample or map have no CRS.
-    OverlapError
-        If points lie outside the map.
+    InputError
+        If numbers are fractions, may be codes as well as names, or are codes and the legend is unknown.
     """
-    grid = grid_of(map_layer)
-    if not hasattr(frame, "geometry") or frame.geometry.is_empty.any() or frame.geometry.isna().any():
-        problem = "Cannot find the pixels of a sample: rows have no point."
-        raise InputError(problem, remedy="Pass {sample} as a GeoDataFrame with a point in each row.", argument="sample")
-    if frame.crs is None or grid.crs is None:
-        problem = "Cannot find the pixels of a sample: the sample or the map has no CRS."
-        raise CRSError(problem, remedy="Set it: sample.set_crs('EPSG:…').")
-    geom_types = sorted({str(geom_type) for geom_type in frame.geometry.geom_type.dropna()} - {"Point"})
-    if geom_types:
-        problem = f"Cannot find the pixels of a sample: its geometries are {', '.join(geom_types)}."
-        raise InputError(problem, remedy="Pass {sample} of points.", argument="sample")
-    points = frame.geometry if frame.crs == grid.crs.to_wkt() else frame.geometry.to_crs(grid.crs.to_wkt())
-    col, row = ~grid.affine @ np.stack([points.x.to_numpy(), points.y.to_numpy()])
-    row, col = np.floor(row + 1e-6).astype(np.int64), np.floor(col + 1e-6).astype(np.int64)
-    height, width = grid.shape
-    _require_on_map((row >= 0) & (row < height) & (col >= 0) & (col < width), "outside the map")
-    return row, col
-
-
-def _require_on_map(inside: Array, where: str) -> None:
-    if not inside.all():
-        problem = f"Cannot estimate: {int((~inside).sum())} of {len(inside)} sampled pixels lie {where}."
-        raise OverlapError(problem, remedy="Pass the map that the sample was drawn from. Or remove those pixels.")
-
-
-def _reference_names(reference: Any, legend: Legend | None) -> list[str]:
-    """Return the class names of a reference, and warn of codes, which are those of the map's legend."""
-    texts = [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v).strip() for v in reference]
+    texts = [_integer_text(value) for value in reference]
+    names = {*mapped} if legend is None else {*legend.names}
+    numbers = sorted({text for text in texts if _is_number(text)} - (names if legend is None else set()), key=float)
+    fractions = [text for text in numbers if not text.lstrip("-").isdigit()]
+    if fractions and not {*fractions} & names:
+        problem = f"Cannot estimate: the map has classes, and the reference numbers such as {fractions[0]}."
+        remedy = "Pass {map} as numbers of a continuous variable, map.astype('float32')."
+        raise InputError(problem, remedy=remedy, value=fractions[0], argument="map")
     if legend is None:
+        if numbers and not any(map(_is_number, mapped)):
+            problem = (
+                f"Cannot estimate: the reference has codes, such as {numbers[0]}, and the column map_class names, "
+            )
+            problem += f"such as {mapped[0]!r}."
+            raise InputError(problem, remedy="Pass {map}, whose legend names the codes.", argument="map")
         return texts
-    codes = {text for text in texts if text.lstrip("-").isdigit() and text not in legend.names}
-    names = {text: legend.name(int(text)) for text in sorted(codes, key=int) if int(text) in legend.codes}
-    if names:
-        text = ", ".join(f"{code} {name}" for code, name in names.items())
+    by_code = {text: legend.name(int(text)) for text in numbers if int(text) in legend.codes}
+    ambiguous = [text for text, name in by_code.items() if text in names and text != name]
+    if ambiguous:
+        problem = f"Cannot estimate: the reference {ambiguous[0]!r} is a name of the map's legend, and the code of "
+        problem += f"{by_code[ambiguous[0]]!r}."
+        raise InputError(problem, remedy="Give the classes of the map names that are not codes.", value=ambiguous[0])
+    codes = {text: name for text, name in by_code.items() if text != name}
+    if codes:
+        text = ", ".join(f"{code} {name}" for code, name in codes.items())
         warnings.warn(f"The reference has codes, taken as those of the map: {text}.", AssessmentWarning, stacklevel=3)
-    return [names.get(text, text) for text in texts]
+    return [codes.get(text, text) for text in texts]
+
+
+def _integer_text(value: Any) -> str:
+    """Return a value as text, a whole number without decimals: files may hold 1 as "1.0"."""
+    text = str(value).strip()
+    return str(int(float(text))) if _is_number(text) and float(text).is_integer() else text
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(\.\d*)?", text) is not None
 
 
 def _classes(mapped: list[str], reference: list[str], legend: Legend | None) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -47,6 +47,8 @@ class Strata:
     """Valid pixels (block, stratum)."""
     areas: Floats
     """Ground area of each stratum in hectares. Shape (strata,)."""
+    unlisted: Mapping[int, int] = field(default_factory=dict)
+    """Valid pixels by code that the legend lacks."""
 
     @property
     def sizes(self) -> Array:
@@ -68,9 +70,21 @@ def class_codes(layer: xr.DataArray, name: str) -> Codes:
     if layer.dtype.kind not in "iub":
         problem = f"Cannot take {title!r} of dtype {layer.dtype} as classes."
         raise LabelError(problem, remedy="Predict with output='classes'. Or cast the layer to integers.")
+    return band_reader(layer, name)
+
+
+def band_reader(layer: xr.DataArray, name: str) -> Codes:
+    """Return a reader of the values and valid mask (height, width) of a window.
+
+    Raises
+    ------
+    GridError
+        If the layer has several bands or dates.
+    """
+    title = name if layer.name is None else layer.name
     view: View = view_of(layer)
     if view.shape[:2] != (1, 1):
-        problem = f"Cannot take {title!r} as classes: it has {view.shape[0]} dates and {view.shape[1]} bands."
+        problem = f"Cannot assess {title!r}: it has {view.shape[0]} dates and {view.shape[1]} bands."
         raise GridError(problem, remedy="Select one of each with isel().")
 
     def read(window: Window) -> tuple[Array, Mask]:
@@ -117,9 +131,11 @@ def count_strata(layer: xr.DataArray, read: Codes, legend: Legend | None) -> Str
     present = sorted({code for of_block in counts for code in of_block})
     codes = present if legend is None else [code for code in legend.codes if code in present]
     if not codes:
-        problem = f"Cannot draw a sample of {layer.name!r}: none of its pixels is valid and of a class."
+        title = "the map" if layer.name is None else repr(layer.name)
+        problem = f"Cannot count the classes of {title}: none of its pixels is valid and of a class."
         raise OverlapError(problem, remedy="Pass another map.")
     names = [str(code) for code in codes] if legend is None else [legend.name(code) for code in codes]
+    unlisted = {code: totals[code] for code in present if code not in codes}
     table = np.array([[of_block.get(code, (0, 0.0)) for code in codes] for of_block in counts])
     return Strata(
         codes=tuple(codes),
@@ -127,6 +143,7 @@ def count_strata(layer: xr.DataArray, read: Codes, legend: Legend | None) -> Str
         blocks=blocks,
         counts=table[..., 0].astype(np.int64),
         areas=table[..., 1].sum(0) / HECTARE,
+        unlisted=unlisted,
     )
 
 

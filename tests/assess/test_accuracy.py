@@ -248,6 +248,29 @@ def test_labels_of_counts_and_sizes_are_matched_by_name():
     assert_allclose(standard_deviations(expected, ["loss", "gain"], "size"), [0.4, 0.3])
 
 
+def test_labels_of_three_dimensions_are_matched_by_name():
+    letters = list("ABCD")
+    table = xr.DataArray(
+        cross_table(),
+        dims=("stratum", "map", "reference"),
+        coords=dict.fromkeys(("stratum", "map", "reference"), letters),
+    )
+    sizes = dict(zip(letters, [40_000, 30_000, 20_000, 10_000], strict=True))
+    expected = assess.estimate_from_counts(cross_table(), list(sizes.values()), classes=letters)
+    shuffled = table.sel(stratum=list("DBCA"), map=list("BADC"), reference=list("CDBA"))
+    for classes in (None, letters):
+        estimates = assess.estimate_from_counts(shuffled, sizes, classes=classes)
+        order = [estimates.classes.index(letter) for letter in letters]
+        assert_allclose(estimates.overall.value, expected.overall.value)
+        assert_allclose(estimates.area.value[order], expected.area.value)
+        assert_allclose(estimates.users.value[order], expected.users.value)
+    assert assess.estimate_from_counts(table.drop_vars("map"), sizes).classes == tuple(letters)
+    with pytest.raises(InputError, match=r"the map of the counts are \['A', 'B', 'C', 'X'\]"):
+        assess.estimate_from_counts(table.assign_coords(map=list("ABCX")), sizes)
+    with pytest.raises(InputError, match=r"and the strata are \['A', 'B', 'C', 'D'\]"):
+        assess.estimate_from_counts(table, {"A": 1, "B": 1, "C": 1, "E": 1})
+
+
 def test_classes_without_pixels_have_no_accuracy():
     counts = np.zeros((2, 3, 3), int)
     counts[0, 0, 0], counts[1, 1, 1], counts[1, 1, 0] = 5, 4, 1  # class 2 is nowhere

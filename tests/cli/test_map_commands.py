@@ -168,7 +168,8 @@ def repeated(frame):
 INVALID = {
     outside: "2 of 60 sampled pixels lie outside the map",
     on_nodata: "1 of 60 sampled pixels lie on nodata",
-    unlabeled: "4 of 60 sampled pixels have no reference. Label them. Or pass --unlabeled exclude",
+    unlabeled: "4 of 60 sampled pixels have no reference: 2 of 20 in '1', 1 of 20 in '2', 1 of 20 in '3'. Label them. "
+    "Or pass --unlabeled exclude",
     repeated: "the ids [1] are repeated",
     lambda frame: frame[:0]: "a sample without pixels",
     lambda frame: frame.drop(columns="stratum"): "without the columns ['stratum']",
@@ -214,7 +215,8 @@ def single(frame):
 
 
 EXCLUDED = {
-    unlabeled: "4 of 60 sampled pixels have no reference and are excluded.",
+    unlabeled: "4 of 60 sampled pixels have no reference and are excluded: 2 of 20 in '1', 1 of 20 in '2', 1 of 20 in "
+    "'3'. The estimates assume that they lack it at random within strata.",
     single: "The strata ['2'] have one sampled pixel each: no variance can be estimated, standard errors are NaN.",
     lambda frame: frame.assign(
         reference=frame["reference"].where(frame.index > 2, "lake")
