@@ -17,7 +17,7 @@ from geoxt.errors import CRSError, GridError, InputError
 from geoxt.grid import grid_of, snap_grid
 from geoxt.layers.area import Area
 from geoxt.layers.extent import bounds_in, pixel_size_in
-from geoxt.layers.radiometry import attrs_of
+from geoxt.layers.radiometry import attrs_of, require_common_scale
 from geoxt.layers.time import Composite, GroupBy, sort_steps, steps_of
 from geoxt.legend import Legend
 from geoxt.pixels.credentials import Credentials
@@ -123,6 +123,8 @@ def assemble(scenes: Sequence[Scene], metadata: LayerMetadata, options: LayerOpt
     if metadata.categorical and composite in {"mean", "median"}:
         remedy = "Pass {composite:'first'}, 'latest' or 'least cloudy'."
         raise InputError(f"Cannot take the {composite} of class codes.", remedy=remedy, argument="composite")
+    if composite != "first" and not rescale:
+        require_common_scale(scenes, steps, composite)
     source = Mosaic(
         grid=grid,
         scenes=tuple(scenes),
@@ -262,6 +264,10 @@ def choose_grid(
     if target.geographic:
         bounds = _unwrap_longitudes(bounds)
     (left, bottom), (right, top) = bounds[:, :2].min(0), bounds[:, 2:].max(0)
+    if resolution is not None and target.geographic and min(pixel_size) > max(right - left, top - bottom):
+        problem = f"Cannot open a layer of pixels of {pixel_size[0]:g} degrees: its files cover {right - left:.3g} by "
+        remedy = f"Pass {{resolution}} in degrees, the units of {crs_name(target)}."
+        raise GridError(f"{problem}{top - bottom:.3g} degrees.", remedy=remedy, value=resolution, argument="resolution")
     if target.geographic and right - left > 360:
         left, right = (-180, 180) if bounds[0, 2] - bounds[0, 0] < 360 else bounds[0, [0, 2]]
     return snap_grid((left, bottom, right, top), pixel_size, anchor, target)

@@ -205,5 +205,21 @@ def attrs_of(scenes: Sequence[Scene], units: Iterable[str], *, rescale: bool) ->
     return attrs | {"scales": [scale for scale, _ in per_band], "offsets": [offset for _, offset in per_band]}
 
 
+def require_common_scale(scenes: Sequence[Scene], steps: Iterable[Sequence[int]], composite: str) -> None:
+    """Raise if stored values of two scales or offsets are to be reduced, as by a median over two baselines."""
+    for step in steps:
+        for assets in zip(*(scenes[index].assets for index in step), strict=True):
+            scenes_by_scale = {
+                _scale_offset(asset): scenes[i].id for i, asset in zip(step, assets, strict=True) if asset
+            }
+            if len(scenes_by_scale) > 1:
+                first, other = list(scenes_by_scale.items())[:2]
+                problem = (
+                    f"Cannot take the {composite} of stored values: scale and offset are {first[0]} in {first[1]!r}, "
+                )
+                remedy = "Pass {rescale:True}. Or pass {composite:'first'}."
+                raise InputError(f"{problem}and {other[0]} in {other[1]!r}.", remedy=remedy, argument="rescale")
+
+
 def _scale_offset(asset: Asset | None) -> tuple[float, float] | None:
     return None if asset is None else (asset.scale, asset.offset)

@@ -19,7 +19,7 @@ import rasterio
 from rasterio.env import getenv, hasenv, setenv
 from rasterio.errors import NotGeoreferencedWarning
 
-from geoxt.errors import ReadError
+from geoxt.errors import InputError, ReadError
 from geoxt.pixels.block_cache import BlockCache, SomeCache, parse_block_cache
 from geoxt.pixels.gdal_cache import OPTION, limit_gdal_cache
 from geoxt.pixels.remote import CACHE_BYPASS, SETTINGS, is_remote
@@ -142,15 +142,19 @@ class Credentials:
         Raises
         ------
         ReadError
-            If the signer raises.
+            If the signer raises, or does not return an address.
         """
         if self.sign is None:
             return href
         try:
-            return self.sign(href)
+            signed = self.sign(href)
         except Exception as error:  # noqa: BLE001 (signers are the user's)
             problem = f"Cannot sign {redact_url(href)}: {type(error).__name__}: {redact_url(str(error))}."
             raise ReadError(problem, remedy="Pass another {sign}.", argument="sign") from None  # hides secrets
+        if not isinstance(signed, str):
+            problem = f"Cannot sign {redact_url(href)}: the function returned {type(signed).__name__}."
+            raise ReadError(problem, remedy="Pass {sign}, a function that returns the signed URL.", argument="sign")
+        return signed
 
 
 DATA_FOLDERS = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
@@ -164,7 +168,16 @@ def make_credentials(
 
     Secrets of the enclosing `rasterio.Env` are left out: pass them in `env`, or set them in the workers' environment.
     `None` if there is neither a signer nor an option nor a block cache.
+
+    Raises
+    ------
+    InputError
+        If the signer is not a function.
     """
+    if sign is not None and not callable(sign):
+        problem = f"Cannot sign URLs by a {type(sign).__name__}: it is not a function."  # a text may be a secret
+        remedy = "Pass {sign}, a function from a URL to the signed URL, such as planetary_computer.sign."
+        raise InputError(problem, remedy=remedy, argument="sign")
     enclosing = {k: v for k, v in (getenv() if hasenv() else {}).items() if not SECRET.search(str(k))}
     for name in DATA_FOLDERS:
         enclosing.pop(name, None)

@@ -13,7 +13,7 @@ from dask.base import tokenize
 from rasterio.env import getenv
 
 from geoxt import retry
-from geoxt.errors import ReadError
+from geoxt.errors import InputError, ReadError
 from geoxt.layers import open_cogs, open_stac
 from geoxt.pixels import remote
 from geoxt.pixels.credentials import Credentials, make_credentials, redact_url
@@ -169,3 +169,16 @@ def test_log_of_rasterio_is_redacted(caplog, query):
         rasterio.open(f"/vsicurl/http://127.0.0.1:9/c.tif?{query}")
     assert "CPLE in https://a.b/c.tif?… 0" in caplog.messages
     assert not [message for message in caplog.messages if "xyz" in message or "pw@" in message]
+
+
+@pytest.mark.parametrize("sign", ["planetary_computer", True])
+def test_signer_that_is_no_function_raises(sign):
+    with pytest.raises(
+        InputError, match=f"Cannot sign URLs by a {type(sign).__name__}: it is not a function. Pass sign="
+    ):
+        make_credentials(sign, None)
+
+
+def test_signer_without_a_result_raises():
+    with pytest.raises(ReadError, match="Cannot sign http://host/a.tif: the function returned NoneType. Pass sign="):
+        Credentials(sign=lambda href: None).address("http://host/a.tif")

@@ -7,7 +7,7 @@ import pytest
 
 from geoxt import indices
 from geoxt.alignment import align
-from geoxt.errors import InputError
+from geoxt.errors import GridError, InputError
 from geoxt.grid import full_window
 from geoxt.layers import open_cogs, open_stac
 from geoxt.layers.radiometry import baseline_of
@@ -77,7 +77,9 @@ def test_rescaled_scenes_of_two_baselines_agree(write):
 def test_missing_baseline_raises_on_rescale(red):
     item = sentinel(red)
     assert open_stac(item).attrs["radiometry"].endswith("unknown")
-    with pytest.raises(InputError, match="depend on the processing baseline, which is None.*Pass .*baseline='05.09'"):
+    with pytest.raises(
+        InputError, match="depend on the processing baseline, which is unknown.*Pass .*baseline='05.09'"
+    ):
         open_stac(item, rescale=True)
     for baseline, offset in (("05.09", -0.1), ("N0301", 0)):
         assert np.allclose(values_of(open_stac(item, rescale=True, baseline=baseline))[0], VALUES * 0.0001 + offset)
@@ -154,6 +156,28 @@ def test_items_are_masked_by_their_quality_band(tmp_path):
         open_stac(item, exclude="fog")
 
 
+def test_statistics_of_stored_values_of_two_baselines_raise(tmp_path, write):
+    stored = {"0301": 1000, "0400": 2000, "0509": 2200}  # reflectance 0.1, 0.1 and 0.12
+    for at, (baseline, value) in enumerate(stored.items()):
+        write(np.full((4, 5), value, "uint16"), GRID, f"red_2022010{at + 1}_v{baseline}.tif", tmp_path, nodata=0)
+    options = {"product": "sentinel2", "pattern": r"{band}_{date:%Y%m%d}_v{baseline:\d{4}}.tif", "groupby": "MS"}
+    for composite in ("median", "mean", "min", "max"):
+        with pytest.raises(InputError, match=rf"the {composite} of stored values.*0\.0\).*-0\.1\).*Pass rescale=True"):
+            open_cogs(tmp_path, composite=composite, **options)
+    layer = open_cogs(tmp_path, composite="max", rescale=True, **options)
+    np.testing.assert_allclose(layer.values, 0.12, rtol=1e-5)
+    layer = open_cogs(sorted(tmp_path.glob("*_v04*")) + sorted(tmp_path.glob("*_v05*")), composite="max", **options)
+    assert (layer.values == 2200).all()
+
+
+def test_resolution_in_meters_of_a_layer_in_degrees_raises(tmp_path, write):
+    path = write(VALUES, GRID)
+    with pytest.raises(
+        GridError, match=r"pixels of 10 degrees: its files cover .* degrees. Pass resolution= in degrees"
+    ):
+        open_cogs(path, crs="EPSG:4326", resolution=10)
+
+
 def test_exclude_without_quality_band_raises(tmp_path, write):
     with pytest.raises(InputError, match="no file of its quality band QA_PIXEL is given. Add its file"):
         open_cogs(landsat(tmp_path), product="landsat8", exclude="clouds")
@@ -176,7 +200,11 @@ def test_index_of_sentinel2_of_unknown_baseline_raises(tmp_path, write):
         InputError, match="ndvi.*processing baseline or.* unknown. Open the layer with rescale=True or baseline="
     ):
         indices.append(stored, "ndvi")
-    for options, expected in (({"baseline": "05.09"}, 0.6), ({"baseline": "03.00"}, 1 / 3), ({"scale": 1e-4}, 1 / 3)):
+    for options, expected in (
+        ({"baseline": "05.09"}, 0.6),
+        ({"baseline": "03.00"}, 1 / 3),
+        ({"scale": 1e-4, "offset": 0}, 1 / 3),
+    ):
         image = open_cogs(folder, product="sentinel2", pattern="{band}.tif", **options)
         np.testing.assert_allclose(indices.append(image, "ndvi").sel(band="ndvi"), expected, rtol=1e-5)
     np.testing.assert_allclose(indices.append(stored, "ndvi", offset=-1000).sel(band="ndvi"), 0.6, rtol=1e-5)
@@ -244,7 +272,7 @@ def test_scales_of_integers_are_not_those_of_floating_point_files(tmp_path, writ
         assert indices.append(layer, "ndvi", scale=1).sel(band="ndvi").values[0, 0] == pytest.approx(1 / 3)
         with pytest.raises(InputError, match="it has float32, .* integers. Pass rescale=False"):
             open_cogs(folder, rescale=True, **options)
-        assert np.allclose(open_cogs(folder, rescale=True, scale=0.1, **options).values[:, 0, 0], (150, 300))
+        assert np.allclose(open_cogs(folder, rescale=True, scale=0.1, offset=0, **options).values[:, 0, 0], (150, 300))
 
 
 def test_quality_bands_are_never_interpolated(tmp_path):

@@ -117,7 +117,8 @@ def open_cogs(
         Level 1; `MTD_MSI*.xml` of a `.SAFE` tree), else from `scale` and `offset`, else from the product. Class codes
         are not rescaled; quantized embeddings (`product="alphaearth"`) are always dequantized, before resampling.
     scale, offset
-        Scale and offset of the bands whose files and metadata files state none, in place of the product's. A scale
+        Scale and offset of the bands whose files and metadata files state none, in place of the product's: physical
+        value = stored value * scale + offset. A product with a known scale takes both or none; in other files a scale
         alone has offset 0, an offset alone scale 1. Quality bands keep those of the product.
     baseline
         Processing baseline of Sentinel-2 scenes whose file names have none, as "05.09", "0509" or "N0509".

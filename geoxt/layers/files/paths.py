@@ -103,6 +103,13 @@ def customize(
     if pattern is not None:
         template = Template(pattern) if isinstance(pattern, str) else pattern
         product = replace(product, files=(template,), scenes=())
+    if (scale is None) != (offset is None) and product.rules:
+        argument, other = ("scale", "offset") if offset is None else ("offset", "scale")
+        number = scale if offset is None else offset
+        problem = (
+            f"Cannot rescale {product.name} by {argument}={number!r} without {other}: value = stored * scale + offset."
+        )
+        raise InputError(problem, remedy="Pass both, such as {scale:0.0001} and {offset:-0.1}.", argument=other)
     if scale is not None or offset is not None:
         names = {name for band in product.bands for name in (band.name, band.common, *band.files) if name}
         rule = Radiometry(scale=1.0 if scale is None else scale, offset=offset or 0.0, files=tuple(sorted(names)))

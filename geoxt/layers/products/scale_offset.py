@@ -61,9 +61,9 @@ def choose(
     if number is None or not is_baseline(baseline):
         problem = (
             f"Cannot choose the scale and offset of band {file} of {product or 'the product'}: they depend on the "
-            f"processing baseline, which is {baseline!r}."
+            f"processing baseline, which is {baseline or 'unknown'}."
         )
-        remedy = "Pass {rescale:False}. Or pass {baseline:'05.09'}."
+        remedy = "Pass {baseline:'05.09'} if N0509 is in the name of the scene's .SAFE folder. Or pass {rescale:False}."
         raise InputError(problem, remedy=remedy, argument="rescale")
     return next((rule for rule in dated if _applies(rule, number)), None)
 
@@ -80,5 +80,5 @@ def _applies(rule: Radiometry, number: int) -> bool:
 
 def _number(baseline: str | None) -> int | None:
     """Return 400 for "04.00", "4.00", "N0400" or "0400"; `None` for other texts."""
-    match = _BASELINE.fullmatch(baseline or "")
+    match = _BASELINE.fullmatch(baseline) if isinstance(baseline, str) else None
     return int(match[1] + match[2]) if match else None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from geoxt.errors import InputError, LabelError
+from geoxt.errors import InputError, LabelError, LabelWarning
 from geoxt.legend import Legend, palette
 from geoxt.pixels.vector_file import VectorHeader, read_column
+from geoxt.reprs import abbreviate
 from geoxt.source.feature_index import Value, factorize
 
 SHOWN = 5
@@ -79,7 +81,16 @@ def _explicit_codes(
         examples = [v for v, _ in pairs][:SHOWN]
         problem = f"Cannot find any of the classes {examples} in {column!r} of {header.path!r}: it holds {shown}."
         raise LabelError(problem, remedy="Pass {classes} from these.", argument="classes")
+    _warn_of_absent(header, column, [v for v, _ in pairs], list(present))
     return pairs
+
+
+def _warn_of_absent(header: VectorHeader, column: str, classes: list[Value], values: list[Value]) -> None:
+    """Warn if a class has no feature while features of other values are left out, as after a misspelling."""
+    absent, left_out = [v for v in classes if v not in values], [v for v in values if v not in classes]
+    if absent and left_out:
+        msg = f"No feature of {header.path!r} has the class {abbreviate(map(repr, absent))} in {column!r}; features of "
+        warnings.warn(f"{msg}{abbreviate(sorted(map(repr, left_out)))} are left out.", LabelWarning, stacklevel=4)
 
 
 def require_free_background(coding: Coding, background: int, header: VectorHeader) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -77,7 +78,7 @@ def open_vector(
         that all grids have the same codes). By default all features have code 1.
     classes
         Codes by attribute value: a mapping, or a list of values for the codes 1, 2, and so on. Features with other
-        values are left out; the value `None` is a missing value.
+        values are left out, with a `LabelWarning` if a class has no feature; the value `None` is a missing value.
     legend
         Names and colors of the codes; by default the attribute's values, and distinct colors.
     background
@@ -134,6 +135,11 @@ def open_vector(
     >>> mask = geoxt.open_vector("fields.gpkg", like=image, column="crop")  # doctest: +SKIP
     >>> pair = geoxt.intersection(image=image, mask=mask)  # doctest: +SKIP
     """
+    if not isinstance(path, str | PathLike):
+        problem = f"Cannot open a {type(path).__name__} as a vector file."
+        raise InputError(
+            problem, remedy="Pass {path}; write a GeoDataFrame by its to_file('features.gpkg').", argument="path"
+        )
     targets = _grids(like, grid)
     product = _vector_product(product, path)
     if source_crs is None and product is not None:

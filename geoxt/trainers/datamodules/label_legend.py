@@ -63,7 +63,7 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
             raise LabelError(msg, remedy="Pass a raster of integer class codes.")
         require_codes(da, name)
         counts += _code_counts(da, max_codes)
-    legends = [Legend.of(da) for da in layers if is_categorical(da)]
+    legends = [legend for da in layers if is_categorical(da) and (legend := Legend.of(da)).codes]
     codes = _without_unknown(set(counts), legends, name)
     if not codes:
         msg = f"Cannot use {name!r} as labels: it has no valid pixel within the image."

@@ -43,7 +43,7 @@ def test_quality_band(folder):
     [
         ({"baseline": "05.09"}, 1e-4, -0.1),
         ({"baseline": "N0301"}, 1e-4, 0.0),
-        ({"scale": 2e-4}, 2e-4, 0.0),
+        ({"scale": 2e-4, "offset": 0}, 2e-4, 0.0),
         ({"scale": 1e-3, "offset": -0.5, "baseline": "0509"}, 1e-3, -0.5),
     ],
 )
@@ -57,14 +57,21 @@ def test_scale_and_baseline_of_the_user(folder, options, scale, offset):
 
 
 def test_scale_without_a_baseline_is_an_error(folder):
+    options = {"product": "sentinel2", "pattern": "{band}.tif", "rescale": True}
     with pytest.raises(InputError, match=r"baseline='05.09'"):
-        open_cogs(folder, product="sentinel2", pattern="{band}.tif", rescale=True)
+        open_cogs(folder, **options)
+    for single in ({"scale": 1e-4}, {"offset": -0.1}, {"offset": -1000}):
+        with pytest.raises(InputError, match="without (offset|scale): value = stored .* Pass both"):
+            open_cogs(folder, **options, **single)
+    for baseline in (4.0, 400, "4"):
+        with pytest.raises(InputError, match=r"as a processing baseline. Pass baseline='05.09'"):
+            open_cogs(folder, **options, baseline=baseline)
 
 
 def test_scale_of_the_file_comes_first(tmp_path, write):
     path = write(VALUES["B02"], GRID, "B02.tif", tmp_path, scale=0.5, offset=1.0)
     for options in ({"product": "sentinel2", "pattern": "{band}.tif"}, {}):
-        layer = open_cogs(path, rescale=True, scale=3.0, **options)
+        layer = open_cogs(path, rescale=True, scale=3.0, offset=0.0, **options)
         np.testing.assert_allclose(layer.values[0], VALUES["B02"] * 0.5 + 1)
 
 
@@ -107,7 +114,9 @@ def test_common_name_of_two_levels_has_no_scale(tmp_path, write):
     options = {"product": "landsat8", "pattern": "{band}.tif"}
     with pytest.raises(InputError, match="may mean SR_B4 or B4"):
         open_cogs(path, rescale=True, **options)
-    np.testing.assert_allclose(open_cogs(path, rescale=True, scale=0.5, **options).values[0], VALUES["B04"] * 0.5)
+    np.testing.assert_allclose(
+        open_cogs(path, rescale=True, scale=0.5, offset=0, **options).values[0], VALUES["B04"] * 0.5
+    )
     assert np.array_equal(open_cogs(path, **options).values[0], VALUES["B04"])
 
 

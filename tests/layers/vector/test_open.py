@@ -7,6 +7,7 @@ import json
 import pickle
 
 import dask
+import geopandas
 import numpy as np
 import pyogrio
 import pytest
@@ -136,6 +137,8 @@ def test_classes_select_features_and_codes(write):
     expected[2:12, 2:10], expected[50:, 70:] = 2, 1
     np.testing.assert_array_equal(open_vector(path, grid=GRID, column="crop", classes=["maize", "rye"]), expected)
     codes = {"rye": 5, "oat": 5, None: 9}
+    with pytest.warns(errors.LabelWarning, match=r"No feature .* has the class 'ry' in 'crop'; .*'rye'.* are left out"):
+        open_vector(path, grid=GRID, column="crop", classes=["maize", "ry"])
     with_background = open_vector(path, grid=GRID, column="crop", classes=codes, background=1)
     np.testing.assert_array_equal(with_background, np.where(burned([1, 1, 1, 0]) == 1, burned([5, 5, 9, 0]), 1))
     assert geoxt.Legend.of(with_background).names == ("background", "rye", "missing")
@@ -193,6 +196,8 @@ def test_invalid_input_raises_with_a_remedy(write, tmp_path, image):
             open_vector(path, grid=GRID, **options)
     with pytest.raises(errors.InputError, match=r"Cannot find the vector file .*nowhere"):
         open_vector(tmp_path / "nowhere.gpkg", grid=GRID)
+    with pytest.raises(errors.InputError, match=r"a GeoDataFrame as a vector file\. Pass path=; .*to_file"):
+        open_vector(geopandas.read_file(path), grid=GRID)
     with pytest.raises(errors.ReadError, match=r"broken\.gpkg"):
         open_vector(text, grid=GRID)
     with pytest.raises(errors.GridError, match=r"neither of like and grid is given"):

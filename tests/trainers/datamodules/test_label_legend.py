@@ -74,3 +74,5 @@ def test_255_is_unknown_where_the_legend_lacks_it():
         assert legend_of_labels(make_layer(values)).codes == (1, 3, 255)
     values[values == 1] = 3
     assert legend_of_labels(make_layer(values)).codes == (3, 255)  # a mask of two values
+    categorical = make_layer(values, flag_values=np.empty(0, "uint8"))  # class codes without names
+    assert legend_of_labels(categorical).codes == (3, 255)
