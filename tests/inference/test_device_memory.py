@@ -31,7 +31,7 @@ def test_exhausted_memory_halves_the_batch_once(device, dtype):
     expected = predict(make_layer(dtype), Scale(), **OPTIONS | {"batch_size": 8}, output="values").compute()
     with pytest.warns(DeviceWarning, match="exhausted by 8 tiles of .*: the model runs in batches of 4") as caught:
         made = predict(make_layer(dtype), model, **OPTIONS | {"batch_size": 8}, output="values",
-                       device="cuda:0").compute()  # fmt: skip
+                       device="cuda:0").compute(scheduler="synchronous")  # fmt: skip
     np.testing.assert_array_equal(made, expected)
     assert len([w for w in caught if w.category is DeviceWarning]) == 1
     assert device.batches[1:3] == [8, 4]
@@ -117,7 +117,7 @@ def test_a_tile_that_does_not_fit_is_an_error(device):
     made = predict(make_layer(), model, **OPTIONS, output="values", device="cuda:0")
     model.device = device
     with pytest.warns(DeviceWarning), pytest.raises(InputError, match=r"a tile of \(16, 16\) pixels does not fit") as e:
-        made.compute()
+        made.compute(scheduler="synchronous")
     assert e.value.argument == "size"
 
 

@@ -137,14 +137,14 @@ def test_other_errors_of_a_model_are_raised(device):
             return super().forward(images)
 
     with pytest.raises(RuntimeError, match="wrong shape"):
-        predict(make_layer(), Fails(), **OPTIONS, output="values", device="cuda:0").compute()
+        predict(make_layer(), Fails(), **OPTIONS, output="values", device="cuda:0").compute(scheduler="synchronous")
 
 
 def test_outputs_without_finite_values_are_an_error(device):
     network = Network(CARD)
     network.forward = lambda image, valid: torch.full((len(image), 3, *image.shape[-2:]), torch.nan)
     with pytest.raises(InputError, match="none of its outputs for a batch of tiles is finite"):
-        predict(make_layer(), network, **OPTIONS, device="cuda:0").compute()
+        predict(make_layer(), network, **OPTIONS, device="cuda:0").compute(scheduler="synchronous")
 
 
 def test_a_read_that_fails_is_raised_and_frees_the_device(device):
