@@ -15,10 +15,12 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 ROOT = Path(__file__).parent
 LOCAL_NAMES = {"", "localhost", socket.gethostname()}
 SLOW_FILES = (
+    "test_typing.py",
     "inference/test_cluster.py",
     "datasets/test_conformance.py",
     "trainers/config/test_datamodules.py",
@@ -88,6 +90,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that spin for a busy core cost ten times what they save
     os.environ.setdefault("GEOXT_CACHE", "")  # tests leave nothing in the user's cache
 
+    # The constants of 540 modules, among which hypothesis draws 5 % of its values, take 5 s to parse in each process.
+    providers._get_local_constants = lambda: providers._local_constants
     hypothesis.settings.register_profile("ci", max_examples=10, deadline=None, derandomize=True, print_blob=True)
     hypothesis.settings.register_profile("local", max_examples=10, deadline=None)  # other ones in each run
     hypothesis.settings.register_profile("deep", max_examples=1000, deadline=None)
