@@ -1,6 +1,6 @@
-"""CPU seconds in the kernel and in user code of `fit`, `predict` and `score`, by the thresholds of malloc.
+"""CPU seconds in the kernel and in user code of `fit`, `predict`, `score` and a loader, by the thresholds of malloc.
 
-    python benchmarks/kernel_time.py          # about 5 minutes on two cores; writes results/kernel_time.md
+    python benchmarks/kernel_time.py          # about 3 minutes on two cores; writes results/kernel_time.md
 
 Each measurement is a process, and the two settings alternate. Data are generated, and weights are random.
 """
@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from geoxt.samplers import RandomSampler
 from geoxt.testing import make_grid
 from geoxt.trainers import SampleDataModule, Task, fit, score_images
 
-ROUNDS, SIDE, CHIPS = 2, 1024, 256
+ROUNDS, SIDE, CHIPS = 2, 1024, 64
 COLORS = ("#0000ff", "#00ff00", "#ff0000")
 
 
@@ -107,12 +108,27 @@ def prepare_loader(folder: Path) -> Callable[[], object]:
     return epoch
 
 
+def prepare_read(folder: Path) -> Callable[[], object]:
+    """Return bare reads of as many bytes from a file in memory as the loader's epoch reads, by two threads."""
+    (folder / "bytes").write_bytes(os.urandom(50_000_000))
+    size, threads, memory = 1_120_000, 2, memoryview(bytearray(b"1") * 100_000_000)
+
+    def read(thread: int) -> None:
+        with (folder / "bytes").open("rb", buffering=0) as file:
+            for index in range(525 // threads):
+                start = (index * threads + thread) % 80 * size
+                os.preadv(file.fileno(), [memory[start : start + size]], index * 7_654_321 % 48_000_000)
+
+    return lambda: deque(ThreadPoolExecutor(threads).map(read, range(threads)), maxlen=0)
+
+
 PARTS = {
     "`predict`, U-Net, 1 Mpx": prepare_predict,
     "`geoxt predict`, U-Net, 1 Mpx": prepare_cli,
     f"`score_images`, EfficientNet-Lite0, {CHIPS} chips": prepare_score,
     "`fit`, U-Net, 6 batches of 8": prepare_fit,
     "`loader`, uncompressed, second epoch": prepare_loader,
+    "`os.preadv` of as many bytes": prepare_read,
 }
 
 

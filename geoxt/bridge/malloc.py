@@ -9,11 +9,16 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Callable
+from concurrent.futures import Future
 from functools import cache
+from threading import Event, Thread
 
 _MMAP_MAX, _TRIM_THRESHOLD, _ARENA_MAX = -4, -1, -8  # numbers of malloc.h
 _KEPT_BYTES = 2**31 - 1
 """Bytes of freed memory that remain with the process: the maximum of mallopt's int."""
+_MAX_HEAPS = 256
+"""Number of threads that are started to count the heaps of malloc, at most."""
 
 
 @cache
@@ -40,3 +45,48 @@ def keep_freed_memory() -> bool:
     values = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _KEPT_BYTES, _ARENA_MAX: 1}
     results = [mallopt(number, value) for number, value in values.items()]
     return all(results)
+
+
+def start_in_main_heap(start_thread: Callable[[], object], count: int) -> None:
+    """Start threads whose blocks of memory come from the main heap, as far as glibc's heaps can be counted.
+
+    Heaps of threads that allocated memory before `keep_freed_memory` remain, and later threads get them in turn. Blocks
+    of 64 MB and more do not fit in them: malloc maps new memory for each. So waiting threads take the other heaps.
+
+    Parameters
+    ----------
+    start_thread
+        Starts a thread, and returns once that has called `in_main_heap`.
+    count
+        Number of threads to start.
+    """
+    taken: list[bool] = []
+    finished = Event()
+
+    def take_heap() -> None:
+        is_main: Future[bool] = Future()
+        Thread(target=lambda: (is_main.set_result(in_main_heap()), finished.wait()), daemon=True).start()
+        taken.append(is_main.result())
+
+    try:
+        while keep_freed_memory() and sum(taken) < 2 and len(taken) < _MAX_HEAPS:
+            take_heap()
+        others = taken[::-1].index(True, 1) - 1 if sum(taken) == 2 else 0
+        for _ in range(count):
+            for _ in range(others):
+                take_heap()
+            start_thread()
+    finally:
+        finished.set()
+
+
+def in_main_heap() -> bool:
+    """Return whether glibc's malloc takes this thread's blocks from the main heap, which is below all mapped memory."""
+    if not keep_freed_memory():
+        return False
+    library = ctypes.CDLL(None)
+    library.malloc.restype = library.sbrk.restype = ctypes.c_void_p
+    library.sbrk.argtypes, library.free.argtypes = (ctypes.c_ssize_t,), (ctypes.c_void_p,)
+    block = library.malloc(4096)  # larger than the blocks that each thread caches
+    library.free(block)
+    return bool(block < library.sbrk(0))

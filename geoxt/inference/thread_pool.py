@@ -13,10 +13,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import torch
 
+from geoxt.bridge.malloc import in_main_heap, start_in_main_heap
 from geoxt.writers import blocks
 
 T = TypeVar("T")
@@ -99,15 +101,20 @@ def _pool() -> tuple[ThreadPoolExecutor, int]:
 def _start_pool(count: int) -> tuple[ThreadPoolExecutor, int]:
     """Return a pool whose threads limit torch to one core each; torch's setting in other threads is unchanged."""
     before, ready = torch.get_num_threads(), threading.Barrier(count + 1)
+    started: SimpleQueue[bool] = SimpleQueue()
 
     def begin() -> None:
+        started.put(in_main_heap())
         torch.set_num_threads(1)
         torch.get_num_threads()  # makes torch initialize this thread's count; it would take a later one otherwise
         ready.wait()
 
-    pool = ThreadPoolExecutor(count, thread_name_prefix="geoxt-predict", initializer=begin)
-    for _ in range(count):  # threads wait at the barrier, so that no idle one takes a second job
+    def start_thread() -> None:
         pool.submit(int)
+        started.get()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="geoxt-predict", initializer=begin)
+    start_in_main_heap(start_thread, count)  # threads wait at the barrier, so that no idle one takes a second job
     ready.wait()
     torch.set_num_threads(before)
     return pool, count

@@ -46,10 +46,24 @@ def test_other_c_libraries_are_unchanged(mallopt, monkeypatch):
     assert mallopt == []
 
 
-FAULTS = """
-import resource, torch
-from geoxt.bridge.malloc import keep_freed_memory
+RUN = """
+import resource, threading, torch
+from geoxt.bridge.malloc import in_main_heap, keep_freed_memory, start_in_main_heap
+
+release, ready, heaps = threading.Event(), threading.Barrier(4), []
+for _ in range(3):  # threads with heaps of their own
+    threading.Thread(target=lambda: (bytearray(2**20), ready.wait(), release.wait()), daemon=True).start()
+ready.wait()
+
+def start_thread():
+    allocated = threading.Event()
+    target = lambda: (heaps.append(in_main_heap()), allocated.set(), release.wait())
+    threading.Thread(target=target, daemon=True).start()
+    allocated.wait()
+
 print(keep_freed_memory())
+start_in_main_heap(start_thread, 3)
+print(sum(heaps))
 for _ in range(4):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.zeros(40 * 2**20, dtype=torch.uint8)
@@ -57,10 +71,11 @@ for _ in range(4):
 """
 
 
-def test_freed_tensors_are_used_again_without_page_faults():
-    run = run_code(FAULTS)  # in its own process: threads that ran before may have divided the heap
+def test_threads_share_the_main_heap_and_freed_tensors_are_used_again_without_page_faults():
+    run = run_code(RUN)  # in its own process: threads that ran before may have divided the heap
     assert run.returncode == 0, run.stderr
-    is_set, *faults = run.stdout.split()
+    is_set, threads_in_main_heap, *faults = run.stdout.split()
     if is_set != "True":
         pytest.skip("the C library is not glibc, or the environment states thresholds")
+    assert threads_in_main_heap == "3"
     assert min(map(int, faults[1:])) < 1000  # of 10,240 pages
