@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import xarray as xr
@@ -93,6 +93,19 @@ def _to_dataset(layer: xr.DataArray) -> xr.Dataset:
 def is_layer(variable: xr.DataArray) -> bool:
     """Return whether a variable is a layer: whether it has the dimensions y and x."""
     return {"y", "x"} <= set(variable.dims)
+
+
+def require_data(data: object) -> None:
+    """Raise if an object is no layer, Dataset or tree, such as a path or an array without coordinates."""
+    if isinstance(data, xr.DataArray | xr.Dataset | xr.DataTree):
+        return
+    several = isinstance(data, Sequence) and not isinstance(data, str)
+    remedy = (
+        "Pass one {layer}; join dates by xr.concat([before, after], 'time')."
+        if several
+        else "Pass a {layer} of open_cogs()."
+    )
+    raise InputError(f"Cannot predict from a {type(data).__name__}.", remedy=remedy, argument="layer")
 
 
 def layers_by_name(ds: xr.Dataset) -> dict[str, xr.DataArray]:

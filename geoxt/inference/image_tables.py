@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,10 @@ def _open_images(images: SomeImages, card: Card) -> Iterator[tuple[str, PlainIma
         for name, values in images.items():
             yield name, _of_array(name, np.asarray(values), card)
         return
+    if isinstance(images, Sequence) and not all(isinstance(item, str | PathLike) for item in images):
+        msg = f"Cannot take a {type(images).__name__} of arrays as images."
+        remedy = "Pass {images} as one array (N, C, H, W), or as arrays (C, H, W) by name."
+        raise InputError(msg, remedy=remedy, argument="images")
     for file in image_files(images):
         with plain_images():
             image = read_plain_image(file)
@@ -221,7 +226,7 @@ def _select_bands(name: str, image: PlainImage, card: Card) -> PlainImage:
         values = image.pixels[matched]
     elif not matched and count == band_count and image.names in ((), tuple(_COMMON)):
         values = image.pixels
-    elif count == 1 and set(card.bands) == set(_COMMON):
+    elif count == 1 and set(card.bands) == set(_COMMON) and image.pixels.dtype == np.uint8:
         values = np.repeat(image.pixels, band_count, axis=0)  # gray images among color ones, as for training
     else:
         labels = ", ".join(image.names) if image.names else f"{count} unnamed"

@@ -28,13 +28,14 @@ from geoxt.inference.output_grid import embedding_attrs, output_grid
 from geoxt.inference.output_kinds import OutputKind, output_for
 from geoxt.inference.runner import Runner, device_of
 from geoxt.inference.tiles import Blend
+from geoxt.layers.time import require_time_order
 from geoxt.legend import Legend
 from geoxt.models.file_body import FileNetwork
 from geoxt.models.network import Network
 from geoxt.progress import default_client
 from geoxt.source import is_band_dataset, is_categorical, stack_bands, view_of
 from geoxt.tasks import Output
-from geoxt.trees import SomeData, from_nodes, is_layer, nodes_of
+from geoxt.trees import SomeData, from_nodes, is_layer, nodes_of, require_data
 from geoxt.types import Estimator, Precision, SomePath, SomeSize
 from geoxt.windows import parse_size
 from geoxt.writers.blocks import CONCURRENT
@@ -209,6 +210,7 @@ def predict(
     >>> predict(image, nn.Conv2d(3, 2, 1), size=32).shape
     (40, 50)
     """
+    require_data(layer)
     networks = networks_of(model, members)
     network = networks[0]
     for candidate in networks:
@@ -292,6 +294,8 @@ def _predict(
     if compares and selected.sizes.get("time", 1) != dates:
         msg = f"Cannot predict change from {selected.sizes.get('time', 1)} time steps: the model compares {dates}."
         raise InputError(msg, remedy="Pass a {layer} of two, such as xr.concat([before, after], 'time').")
+    if series:
+        require_time_order(selected, "predict from several dates")
     map_grid = output_grid(
         view_of(selected), runner, size=size, overlap=overlap, blend=blend, series=series, all_steps_valid=compares,
         coarse=kind.coarse,

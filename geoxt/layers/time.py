@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.layers.extent import longitudes
@@ -19,6 +20,18 @@ GroupBy = str | None
 Composite = Literal["first", "latest", "least cloudy", "median", "mean", "min", "max"]
 """Reduction of the scenes of a step."""
 Steps = tuple[tuple[int, ...], ...]
+
+
+def require_time_order(layer: xr.DataArray | xr.Dataset, use: str) -> None:
+    """Raise if a later time step comes before an earlier one, since models of several dates take them in order."""
+    times = layer.coords.get("time")
+    if times is None or times.ndim != 1 or times.dtype.kind != "M":
+        return
+    steps = times.to_numpy()
+    if (later := np.flatnonzero(steps[1:] < steps[:-1])).size:
+        first, second = (str(steps[index].astype("datetime64[s]")) for index in (later[0], later[0] + 1))
+        problem = f"Cannot {use}: the time step {first} comes before {second}."
+        raise InputError(problem, remedy="Sort it by sortby('time').", value=first)
 
 
 def steps_of(scenes: Sequence[Scene], groupby: GroupBy) -> tuple[Steps, Any]:

@@ -130,7 +130,8 @@ def classification_scores(
         Over all classes `accuracy`, `kappa` (Cohen), `miou`, `macro_precision`, `macro_recall` (balanced accuracy),
         `macro_f1`, `majority_accuracy` (of predicting the most frequent true class everywhere) and the number of
         pixels or images; by class `precision`, `recall`, `f1`, `iou`, `support` (true pixels), and the areas if they
-        are given. Undefined scores of a class are `None`, and left out of means.
+        are given. The precision of a class that is never predicted is 0 if it has true pixels. Undefined scores of a
+        class are `None`, and left out of means.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def classification_scores(
     count = len(names)
     correct, labeled, predicted = matrix.diagonal().double(), matrix.sum(dim=1), matrix.sum(dim=0)
     values: dict[str, Tensor] = {
-        "precision": correct / predicted,
+        "precision": torch.where(labeled > 0, correct / predicted.clamp(min=1), correct / predicted),
         "recall": correct / labeled,
         "f1": 2 * correct / (labeled + predicted),
         "iou": iou(matrix),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -129,14 +129,19 @@ def create(
     if num_classes is None and not row.headless:
         msg = f"Cannot build {name!r} without the number of output channels."
         raise InputError(msg, remedy="Pass {num_classes}.", argument="num_classes")
-    unknown = sorted(set(options) - set(row.options))
-    if unknown and not row.accepts_options:
-        msg = f"Cannot build {name!r} with the option {unknown[0]!r}."
-        raise InputError(msg, remedy=f"Pass some of {', '.join(row.options)}.", value=unknown[0])
+    require_options(row, options)
     model = row.build(in_chans=channels, num_classes=num_classes, **{**row.options, **options})
     if bands is not None:
         object.__setattr__(model, "bands", tuple(bands))  # not a submodule or buffer: stays out of the state dict
     return model
+
+
+def require_options(row: Architecture, options: Iterable[str]) -> None:
+    """Raise if an architecture has no option of a name."""
+    unknown = sorted(set(options) - set(row.options))
+    if unknown and not row.accepts_options:
+        msg = f"Cannot build {row.name!r} with the option {unknown[0]!r}."
+        raise InputError(msg, remedy=f"Pass some of {', '.join(row.options)}.", value=unknown[0])
 
 
 def _channels(name: str, in_chans: int | None, bands: Sequence[str] | None) -> int:

@@ -124,6 +124,12 @@ def test_images_that_do_not_fit_the_model_raise(tmp_path, folder, classifier):
         file.descriptions = ("red", "nir")
     with pytest.raises(InputError, match="its bands are red, nir, the model's B08, B04"):
         classify_images(tmp_path / "named", network("classification", ("B08", "B04")))
+    with rasterio.open(tmp_path / "height.tif", "w", width=8, height=8, count=1, dtype="float32") as file:
+        file.write(np.full((1, 8, 8), 200, "float32"))
+    with pytest.raises(InputError, match=r"height\.tif': its bands are .*, the model's R, G, B"):
+        classify_images(tmp_path / "height.tif", classifier)  # 8-bit images alone are repeated as gray
+    with pytest.raises(InputError, match=r"a list of arrays as images\. Pass images= as one array"):
+        classify_images([np.zeros((3, 8, 8))], classifier)
     with pytest.raises(InputError, match=r"shape \(2, 8, 8\)"):
         classify_images(np.zeros((1, 2, 8, 8)), classifier)
     content = (folder / "lake" / "a.png").read_bytes()

@@ -228,6 +228,27 @@ def test_change_requires_two_dates(steps):
         predict(layer, Network(card), size=32, overlap=8)
 
 
+def test_dates_in_reverse_raise():
+    card = replace(make_network().card, task="change", model="test_fc_siam_diff", options={})
+    days = np.array(["2003-02-06", "2000-03-17"], "datetime64[ns]")
+    layer = make_layer().expand_dims(time=2).assign_coords(time=days)
+    with pytest.raises(InputError, match="2003-02-06T00:00:00 comes before 2000-03-17T00:00:00. Sort it by sortby"):
+        predict(layer, Network(card), size=32, overlap=8)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("image.tif", r"Cannot predict from a str. Pass a layer= of open_cogs\(\)"),
+        (np.zeros((3, 8, 8)), "Cannot predict from a ndarray"),
+        ([make_layer()], "from a list. Pass one layer=; join dates by xr.concat"),
+    ],
+)
+def test_data_without_coordinates_raise(layer, message):
+    with pytest.raises(InputError, match=message):
+        predict(layer, make_network())
+
+
 def test_model_without_a_map_raises():
     with pytest.raises(InputError, match="Cannot map with this model"):
         predict(make_layer(), Halves(), size=32, overlap=8, output="values")

@@ -96,15 +96,16 @@ def test_scores_equal_scikit_learn(maps):
     predicted[predicted == 3] = 0
     scores = classification_scores(confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(target), 4), "abcd")
     np.testing.assert_array_equal(scores.confusion_matrix, sklearn.metrics.confusion_matrix(target, predicted))
-    table = sklearn.metrics.precision_recall_fscore_support(target, predicted, zero_division=np.nan)
+    table = sklearn.metrics.precision_recall_fscore_support(target, predicted, zero_division=0)
     for name, column in zip(("precision", "recall", "f1", "support"), table, strict=True):
         np.testing.assert_allclose(scores.to_dataframe()[name], column, err_msg=name)
     iou = sklearn.metrics.jaccard_score(target, predicted, average=None)
     np.testing.assert_allclose(scores.to_dataframe()["iou"], iou)
     assert scores["kappa"] == pytest.approx(sklearn.metrics.cohen_kappa_score(target, predicted))
     assert scores["macro_recall"] == pytest.approx(sklearn.metrics.balanced_accuracy_score(target, predicted))
-    assert scores["precision"]["d"] is None
-    assert scores["macro_precision"] == pytest.approx(np.nanmean(table[0]))
+    assert scores["precision"]["d"] == 0
+    assert scores["macro_precision"] == pytest.approx(np.mean(table[0]))
+    assert classification_scores(torch.tensor([[3, 0], [0, 0]]), "ab")["precision"]["b"] is None
 
 
 def test_scores_are_a_mapping_a_table_and_a_figure():

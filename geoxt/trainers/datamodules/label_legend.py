@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from geoxt.alignment.label_roles import UNKNOWN, require_codes
-from geoxt.errors import LabelError, LabelWarning
+from geoxt.errors import InputError, LabelError, LabelWarning
 from geoxt.legend import Legend
+from geoxt.models.registry import ARCHITECTURES, TIMM, get, require_options
 from geoxt.source import VectorSource, is_categorical, view_of
+from geoxt.tasks import TaskKind
 from geoxt.trees import SomeData, layers_of
 from geoxt.types import Array
 from geoxt.windows import Window
@@ -73,6 +75,22 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
         msg = f"Cannot use {name!r} as labels: it has more than {max_codes} classes, among them the codes {first}."
         raise LabelError(msg, remedy="Pass a raster of class codes. Or pass a higher {max_codes}.")
     return _merge_legends(legends).covering(sorted(codes))
+
+
+def require_card_options(kind: TaskKind, model: str, options: Mapping[str, Any], dates: int) -> None:
+    """Raise if an architecture has no option of a name, or windows of several dates are for a task of one."""
+    if model in ARCHITECTURES or model.startswith(TIMM):  # else a network of the caller
+        try:
+            require_options(get(model), options)
+        except InputError as error:
+            if not {"classes", "class_names", "num_classes"} & set(options):
+                raise
+            raise InputError(
+                error.problem, remedy="Pass {legend}, a Legend of codes and names.", argument="legend"
+            ) from None
+    if kind.dates == 1 and dates > 1:
+        problem = f"Cannot train {kind.name} on windows of {dates} dates."
+        raise InputError(problem, remedy="Pass {task:'change'} or 'time-series'.", value=kind.name, argument="task")
 
 
 def _without_unknown(codes: set[int], legends: Sequence[Legend], name: object) -> set[int]:

@@ -15,16 +15,17 @@ from torch.utils.data import DataLoader
 from geoxt.bridge import loader, statistics
 from geoxt.errors import InputError, LabelError, OverlapError
 from geoxt.grid import grid_of
+from geoxt.layers.time import require_time_order
 from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.samplers import GridRegion, RandomSampler
 from geoxt.source import nodata_of, view_of
 from geoxt.splits import Split
-from geoxt.trainers.datamodules.label_legend import legend_of_labels
+from geoxt.trainers.datamodules.label_legend import legend_of_labels, require_card_options
 from geoxt.trainers.loop.data_files import layer_files
 from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.tasks.registry import supervision_of
-from geoxt.trees import SomeData, from_nodes, nodes_of
+from geoxt.trees import SomeData, from_nodes, layers_of, nodes_of
 from geoxt.types import SomeSize
 from geoxt.windows import Window, parse_size
 
@@ -164,6 +165,8 @@ class WindowDataModule(ResumableDataModule):
         """
         kind = supervision_of(task).kind
         image, labels = select_layer(self.data, "image"), select_layer(self.data, kind.key or "")
+        dates = max(layer.sizes.get("time", 1) for layer in layers_of(image).values())
+        require_card_options(kind, model or kind.model or "", options, dates)
         first = next(iter(nodes_of(self.data).values()))[kind.key or ""]
         classes = legend or (legend_of_labels(labels) if kind.is_categorical else _quantities(first))
         bands = statistics(image, self.windows[:_STATISTICS_WINDOWS], percentiles=())
@@ -303,6 +306,8 @@ def _without_time(data: xr.Dataset, node: str, *, times: bool) -> xr.Dataset:
         msg = f"Cannot train on the {steps} time steps{where} as on one image."
         remedy = "Select one, as data.isel(time=0) does. Or pass {times:True} for a task of several time steps."
         raise InputError(msg, remedy=remedy, argument="times")
+    if times:
+        require_time_order(data, "train on several dates")
     return data if times or "time" not in data.dims else data.isel(time=0)
 
 

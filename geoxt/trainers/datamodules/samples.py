@@ -19,7 +19,7 @@ from geoxt.errors import InputError, LabelError
 from geoxt.legend import Legend
 from geoxt.models import Card
 from geoxt.tasks import TaskKind
-from geoxt.trainers.datamodules.label_legend import MAX_CODES
+from geoxt.trainers.datamodules.label_legend import MAX_CODES, require_card_options
 from geoxt.trainers.loop.data_files import file_versions
 from geoxt.trainers.loop.resume import ResumableDataModule
 from geoxt.trainers.tasks.registry import supervision_of
@@ -144,6 +144,7 @@ class SampleDataModule(ResumableDataModule):
             If a band has no valid pixel, or `bands` differ in number from those of the samples.
         """
         kind = supervision_of(task).kind
+        require_card_options(kind, model, options, 1)
         keys = {"image": "image", "target": kind.key or "", **(names or {})}
         target = keys["target"] if kind.activation == "identity" else None
         read = [keys["image"], *([] if target is None else [target])]

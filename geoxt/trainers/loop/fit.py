@@ -164,6 +164,7 @@ def fit(
     >>> history = fit(task, data, epochs=15, checkpoint="model.ckpt", resume="run")  # doctest: +SKIP
     """
     keep_freed_memory()
+    _require_task(task)
     module = cast("Trainable", task)
     _require_positive(
         epochs=epochs, accumulate_grad_batches=accumulate_grad_batches, patience=1 if patience is None else patience
@@ -306,6 +307,17 @@ def evaluate(
         (scores,) = history_file.read(trainer)
     task.eval()
     return Scores.from_dict(scores)
+
+
+def _require_task(task: object) -> None:
+    """Raise if a module is no task of geoxt, such as a network or a LightningModule of the caller."""
+    if all(hasattr(task, name) for name in ("monitor", "network", "recipe")):
+        return
+    problem = f"Cannot fit a {type(task).__name__}: it is no task of geoxt."
+    remedy = "Pass Task(Network(card, body=module)) for a network of yours"
+    if isinstance(task, pl.LightningModule):
+        remedy = "Train a LightningModule of yours by Lightning: Trainer().fit(module, datamodule=data)"
+    raise InputError(problem, remedy=f"{remedy}.", argument="task")
 
 
 def _require_positive(**arguments: int) -> None:

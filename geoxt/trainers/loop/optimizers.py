@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -94,7 +95,10 @@ def _create_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> Any:
                 return lr_scheduler.ReduceLROnPlateau(optimizer, **{**_PLATEAU, **options})
             case "one-cycle":
                 rates = [group["lr"] for group in optimizer.param_groups]
-                return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, **{**_ONE_CYCLE, **options})
+                options = _ONE_CYCLE | options
+                if math.isclose(options["pct_start"] * steps, 1):  # torch divides by a rising phase of no steps
+                    options["pct_start"] = 1.001 / steps
+                return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, **options)
             case name:
                 cls = getattr(lr_scheduler, name, None)
                 if not (inspect.isclass(cls) and issubclass(cls, lr_scheduler.LRScheduler)):

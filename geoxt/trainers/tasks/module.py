@@ -76,6 +76,10 @@ class Task(pl.LightningModule):
         transform: Transform | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(card, Card | Network):
+            problem = f"Cannot make a task of a {type(card).__name__}."
+            remedy = "Pass {card} of the data, data.card(), or a network with it, Network(card, body=module)."
+            raise InputError(problem, remedy=remedy, argument="card")
         network, card = (card, card.card) if isinstance(card, Network) else (None, card)
         self.recipe = recipe or Recipe()
         if card.target_mean and not self.recipe.standardize_targets:

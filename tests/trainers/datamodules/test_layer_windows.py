@@ -1,5 +1,7 @@
 """Training on a tree of layers in several CRSs: accuracy as on one grid, and scores that count each pixel once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -169,4 +171,8 @@ def test_validation_windows_hold_the_time_steps_of_their_part():
     for task, model, dates in (("change", "unet", "one date"), ("segmentation", "fc_ef", "several dates")):
         message = rf"'{model}' for {task}: it takes images of {dates}\. Pass model='\w+', or another of \w+"
         with pytest.raises(InputError, match=message):
-            Task(module.card(task=task, model=model))
+            Task(replace(module.card(task="change"), task=task, model=model))
+    with pytest.raises(InputError, match=r"segmentation on windows of 6 dates\. Pass task='change' or 'time-series'"):
+        module.card(model="fc_ef")
+    with pytest.raises(InputError, match=r"2020-02-01T00:00:00 comes before 2020-01-01T00:00:00\. Sort it by sortby"):
+        WindowDataModule(data.isel(time=[1, 0, 2, 3, 4, 5]), split, size=16, times=True)

@@ -24,6 +24,7 @@ from geoxt.testing import make_grid
 from geoxt.trainers import Recipe, Task, WindowDataModule, fit
 from geoxt.trainers.datamodules.layer_windows import tiles
 from geoxt.trainers.loop.callbacks import ema_average
+from geoxt.trainers.loop.optimizers import configure
 from geoxt.windows import Window
 
 
@@ -124,6 +125,20 @@ def test_every_schedule_runs_without_ema(module, schedule):
     assert history[1]["train/loss"] < history[0]["train/loss"]
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 6])
+def test_one_cycle_of_few_steps(steps):
+    """A cycle whose rising phase has no step: torch divides by its length."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    schedule = configure(Recipe(lr=0.1), [parameter], steps=steps, monitor="val/loss")["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    assert 0 < max(rates) <= 0.1
+    assert np.isfinite(rates).all()
+
+
 def test_best_epoch_is_loaded_instead_of_the_last(module):
     task = Task(module.card(model="test_unet"), Recipe(lr=0.5, schedule="constant", ema_decay=None))
     history = fit(task, module, epochs=4, progress="none")
@@ -208,6 +223,14 @@ def test_invalid_arguments_raise(module, data):
         fit(Task(card, Recipe(schedule="cosine")), module, epochs=1, progress="none")
     with pytest.raises(InputError, match="task named 'poetry'"):
         module.card(task="poetry")
+    with pytest.raises(InputError, match=r"the option 'classes'\. Pass legend=, a Legend"):
+        module.card(model="test_unet", classes=["a", "b"])
+    with pytest.raises(InputError, match=r"Cannot fit a Conv2d: it is no task .*Pass Task\(Network\(card, body="):
+        fit(torch.nn.Conv2d(1, 1, 1), module, epochs=1)
+    with pytest.raises(InputError, match=r"Cannot fit a LightningModule.*Trainer\(\)\.fit\(module, datamodule=data\)"):
+        fit(pl.LightningModule(), module, epochs=1)
+    with pytest.raises(InputError, match=r"Cannot make a task of a Conv2d\. Pass card="):
+        Task(torch.nn.Conv2d(1, 1, 1))
     with pytest.raises(InputError, match="the 2 time steps as on one image"):
         WindowDataModule(data.expand_dims(time=2), module.split, size=16)
 
