@@ -60,7 +60,7 @@ def heading(markdown: str) -> tuple[str, str]:
     """Return the title and the first sentence of a cell."""
     title, _, text = markdown.partition("\n")
     paragraph = " ".join(text.strip().partition("\n\n")[0].split())
-    return title.lstrip("# "), re.split(r"(?<=[.:])\s", paragraph)[0].rstrip(":")
+    return title.lstrip("# "), re.split(r"(?<=\.)\s", paragraph)[0]
 
 
 def last_figure(cells: list[dict[str, Any]]) -> bytes | None:
