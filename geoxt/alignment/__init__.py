@@ -100,6 +100,8 @@ def align(
     (4, 4)
     """
     targets = {"": other} if isinstance(other, GeoBox) else grids_of(other)
+    named = isinstance(other, xr.DataArray) and other.name is not None
+    target_name = other.name if named else "the target grid"
     if isinstance(layer, xr.Dataset):
         ds = with_yx_dims(layer)
         variables = {name: [_resolve_attrs(part, name)] for name, part in layers_by_name(ds).items()}
@@ -107,7 +109,7 @@ def align(
         layers = [_resolve_attrs(part, str(part.name)) for part in layers_of(layer).values()]
         variables = {layer_name(layers[0]): layers}
     aligned = {
-        name: align_to_grids(layers, targets, resampling=resampling, chunks=chunks)
+        name: align_to_grids(layers, targets, resampling=resampling, chunks=chunks, name=target_name)
         for name, layers in variables.items()
     }
     if not isinstance(layer, xr.Dataset) and not isinstance(other, xr.DataTree):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,9 @@ def align_to_grids(
     *,
     resampling: Resampling | None = None,
     chunks: Chunks = None,
+    name: Hashable = "the target grid",
 ) -> dict[str, xr.DataArray]:
-    """Return layers merged on each grid that they overlap, by node.
+    """Return layers merged on each grid that they overlap, by node; errors name a grid without node by `name`.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def align_to_grids(
             aligned[node] = merge_on_grid(overlaps, grid, resampling=resampling, chunks=chunks)
     if not aligned:
         grids = [(layer_name(layer), grid_of(layer)) for layer in layers]
-        raise no_overlap([*grids, *((node or "the other", grid) for node, grid in targets.items())])
+        raise no_overlap([*grids, *((node or name, grid) for node, grid in targets.items())])
     return aligned
 
 

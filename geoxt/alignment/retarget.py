@@ -55,7 +55,7 @@ def to_grid(
     if grid == target and resampling is None:
         return layer.assign_coords(coordinates(target))
     if grid != target:
-        require_overlap("the layer" if layer.name is None else layer.name, grid, "the other", target)
+        require_overlap("the layer" if layer.name is None else layer.name, grid, "the target grid", target)
     return warp_to_grid(layer, target, resampling or resampling_of(layer), chunks)
 
 

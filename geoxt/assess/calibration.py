@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,8 @@ def calibrate(
     if not card.kind.is_categorical:
         problem = f"Cannot calibrate a model for {card.task}: it has no class probabilities."
         raise InputError(problem, remedy="Pass a {model} for segmentation.", value=card.task, argument="model")
-    if n_bins < 1:
-        problem = f"Cannot divide confidences into {n_bins} bins."
+    if not isinstance(n_bins, Integral) or n_bins < 1:
+        problem = f"Cannot divide confidences into {n_bins!r} bins."
         raise InputError(problem, remedy="Pass {n_bins:15}, 1 or more.", value=n_bins, argument="n_bins")
     pixels = held_out_pixels(
         network, data, card, output="logits", region=region, max_pixels=max_pixels, seed=seed, options=options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def conformal(
     if exchangeable not in {"pixels", "blocks"}:
         problem = f"Cannot calibrate sets with exchangeable {exchangeable!r}."
         raise InputError(problem, remedy="Pass {exchangeable:'pixels'} or 'blocks'.", argument="exchangeable")
-    if not 0 < test_fraction < 1:
+    if not isinstance(test_fraction, Real) or not 0 < test_fraction < 1:
         problem = f"Cannot measure coverage on a fraction of {test_fraction!r} of the blocks."
         remedy = "Pass {test_fraction:0.5}, between 0 and 1."
         raise InputError(problem, remedy=remedy, value=test_fraction, argument="test_fraction")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -81,8 +82,8 @@ def require_alpha(alpha: float) -> None:
     Raises
     ------
     InputError
-        If it is 0 or less, 1 or more, or NaN.
+        If it is no number, 0 or less, 1 or more, or NaN.
     """
-    if not 0 < alpha < 1:
+    if not isinstance(alpha, Real) or not 0 < alpha < 1:
         problem = f"Cannot calibrate sets for alpha={alpha!r}."
         raise InputError(problem, remedy="Pass {alpha:0.1}, between 0 and 1.", value=alpha, argument="alpha")

@@ -12,14 +12,21 @@ import shapely
 import xarray as xr
 
 from geoxt.alignment import align
-from geoxt.assess.allocation import Allocation, allocate, sample_size, standard_deviations
+from geoxt.assess.allocation import (
+    Allocation,
+    Measure,
+    allocate,
+    class_deviations,
+    sample_size,
+    standard_deviations,
+)
 from geoxt.assess.map_strata import BLOCK, Codes, Strata, class_codes, count_strata, legend_of, positions_of
 from geoxt.errors import AssessmentWarning, InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.regions.geodesic_area import HECTARE, point_areas
 from geoxt.source import as_layer
-from geoxt.types import Array
+from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
 REFERENCE = "reference"
@@ -41,6 +48,8 @@ def sample_design(
     allocation: Allocation = "proportional",
     min_per_class: int = 2,
     expected: Mapping[str, float] | None = None,
+    target_class: str | None = None,
+    measure: Measure = "all",
     systematic: bool = False,
     seed: int = 0,
 ) -> Any:
@@ -56,19 +65,25 @@ def sample_design(
     n
         Number of pixels to draw. Or pass `target_se`.
     target_se
-        Standard error to reach for overall accuracy (or for the proportion that `expected` gives), such as 0.01. Gives
-        the number of pixels of the allocation by Cochran's formula.
+        Standard error to reach for overall accuracy (or for the proportion that `expected` gives, or for `measure` of
+        `target_class`), such as 0.01. Gives the number of pixels of the allocation by Cochran's formula.
     strata
         "classes": one stratum for each class of the map. A layer of integers: one for each of its classes, aligned to
         the map if it is on another grid. `None`: a simple random sample.
     allocation
         "proportional" to the pixels of the strata, "equal", or "neyman": by pixels times the expected standard
-        deviation, which is optimal for the proportion that `expected` gives. For the area of one class, `expected` is
-        its proportion in each stratum; for overall accuracy, the user's accuracies.
+        deviation, which is optimal for the proportion that `expected` gives: for overall accuracy, the user's
+        accuracies. "optimal for one class": smallest variance of `measure` of `target_class`, where `expected` is the
+        proportion of that class in each stratum. Other estimates may be poor: see `min_per_class`.
     min_per_class
         Least number of pixels in each stratum.
     expected
-        Expected proportion by name of the stratum; for `target_se` and "neyman".
+        Expected proportion by name of the stratum; for `target_se`, "neyman" and "optimal for one class".
+    target_class
+        Class for which the allocation is optimal: a class of the map, or, with other strata, any class.
+    measure
+        Estimate whose variance is to be small: "area" of the class; "users" or "producers" accuracy, with the classes
+        as strata; "all": the sum of these three variances.
     systematic
         Whether to draw at equal distances from a random start along each stratum, row by row of blocks, instead of at
         random. Standard errors of a random sample are then conservative where neighbours are alike.
@@ -85,8 +100,8 @@ def sample_design(
     Raises
     ------
     InputError
-        If neither or both of `n` and `target_se` are given, expected proportions are missing, or the map has too few
-        pixels.
+        If neither or both of `n` and `target_se` are given, expected proportions or the target class are missing, or
+        the map has too few pixels.
     LabelError
         If the map holds no class codes.
     OverlapError
@@ -118,6 +133,10 @@ def sample_design(
     References
     ----------
     Olofsson et al. 2014, section 5.1. https://doi.org/10.1016/j.rse.2014.02.015
+    Stehman 2012, Impact of sample size allocation when using stratified random sampling to estimate accuracy and area
+    of land-cover change. https://doi.org/10.1080/01431161.2010.541950
+    Wagner and Stehman 2015, Optimizing sample size allocation to strata for estimating area and map accuracy.
+    https://doi.org/10.1016/j.rse.2015.06.027
     """
     _require_whole_numbers(n=n, min_per_class=min_per_class, seed=seed)
     map = _layer(map)  # noqa: A001 (the map to assess, as in the literature)
@@ -135,7 +154,18 @@ def sample_design(
     if strata is None:
         strata_counts = _joined(strata_counts)
         read = _any_class(read_map, groups)
-    counts = _allocated(strata_counts, n, target_se, allocation, expected, min_per_class)
+    deviations = None
+    if allocation == "optimal for one class":
+        if target_se is not None and measure == "all":
+            problem = "Cannot draw a sample for a standard error of three estimates."
+            raise InputError(problem, remedy="Pass {measure:'area'}, 'users' or 'producers'.", argument="measure")
+        names, sizes = strata_counts.names, strata_counts.sizes
+        deviations = class_deviations(expected, names, sizes, target_class, measure, isinstance(strata, str))
+    elif target_class is not None:
+        problem = f"Cannot allocate a sample by {allocation!r} for the class {target_class!r}."
+        remedy = "Pass {allocation:'optimal for one class'}, or no {target_class}."
+        raise InputError(problem, remedy=remedy, value=target_class, argument="allocation")
+    counts = _allocated(strata_counts, n, target_se, allocation, expected, min_per_class, deviations)
     rng = np.random.default_rng(seed)
     ranks = [_ranks(rng, int(size), int(k), systematic) for size, k in zip(strata_counts.sizes, counts, strict=True)]
     pixels = positions_of(strata_counts, read, ranks)
@@ -244,9 +274,9 @@ def _allocated(
     allocation: Allocation,
     expected: Mapping[str, float] | None,
     min_per_class: int,
+    deviations: Floats | None,
 ) -> Array:
-    deviations = None
-    if target_se is not None or allocation == "neyman":
+    if deviations is None and (target_se is not None or allocation == "neyman"):
         purpose = "size the sample" if target_se is not None else "allocate the sample"
         deviations = standard_deviations(expected, strata.names, purpose)
     if target_se is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -105,8 +106,8 @@ def held_out_pixels(
     OverlapError
         If no pixel has an output and a label.
     """
-    if max_pixels < 1:
-        problem = f"Cannot compare {max_pixels} pixels with labels."
+    if not isinstance(max_pixels, Integral) or max_pixels < 1:
+        problem = f"Cannot compare {max_pixels!r} pixels with labels."
         raise InputError(problem, remedy="Pass {max_pixels} of 1 or more.", value=max_pixels, argument="max_pixels")
     image, labels = image_and_labels(data, str(card.kind.key))
     grid_region = parse_region(region, grid_of(labels))

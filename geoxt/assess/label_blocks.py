@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -115,8 +116,8 @@ def estimate_from_labels(
         text = "The labels have codes without names, taken as those of the map: "
         text += ", ".join(f"{code} {name}" for code, name in zip(legend.codes, legend.names, strict=True))
         warnings.warn(f"{text}.", AssessmentWarning, stacklevel=2)
-    if n_boot < 2:
-        problem = f"Cannot estimate intervals from {n_boot} draws."
+    if not isinstance(n_boot, Integral) or n_boot < 2:
+        problem = f"Cannot estimate intervals from {n_boot!r} draws."
         raise InputError(problem, remedy="Pass {n_boot:1000}.", value=n_boot, argument="n_boot")
     assessed = parse_region(region, grid)
     size = block_size(block, region, assessed)

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from geoxt.assess.accuracy import AccuracyEstimate
@@ -33,7 +34,10 @@ from geoxt.assess.report_figures import class_image, number_image, overview
 from geoxt.assess.report_pages import html_page, markdown_page
 from geoxt.assess.report_uncertainty import applicability_section, calibration_section, conformal_section
 from geoxt.errors import GridError, InputError, OutputError
+from geoxt.grid import full_window, grid_of
 from geoxt.legend import Legend
+from geoxt.regions.geodesic_area import HECTARE, ground_area
+from geoxt.regions.region import box
 from geoxt.source import as_layer, view_of
 from geoxt.storage import atomic_write
 from geoxt.types import SomePath
@@ -92,9 +96,10 @@ def write_report(
     Raises
     ------
     InputError
-        If `accuracy` is not an accuracy estimate, or the model has no model card.
+        If `accuracy` is not an accuracy estimate, the model has no model card, or the map has none of the assessed
+        classes or is smaller than the assessed area.
     GridError
-        If the map has several bands or dates.
+        If the map has several bands or dates, or the area of applicability is on another grid.
     OutputError
         If the folder cannot be written.
 
@@ -113,6 +118,8 @@ def write_report(
     layer = None if map is None else _single(as_layer(map), "map")
     card = None if model is None else _card(model)
     legend = None if layer is None else legend_of(layer)
+    if layer is not None:
+        _require_assessed_map(layer, legend, accuracy, applicability)
     values: dict[str, Any] = {"title": title, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     values["accuracy"] = {"kind": type(accuracy).__name__, **json_value(accuracy)}
     sections = []
@@ -145,6 +152,41 @@ def write_report(
     document = Document(title=title, subtitle=subtitle, key_numbers=key_numbers(accuracy), sections=tuple(sections))
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return _write(Path(folder), (text, markdown_page(document), html_page(document)))
+
+
+def _require_assessed_map(
+    layer: xr.DataArray,
+    legend: Legend | None,
+    accuracy: AccuracyEstimate | ContinuousEstimate,
+    applicability: xr.Dataset | None,
+) -> None:
+    """Raise if the map is not the map of the accuracy or of the area of applicability.
+
+    Raises
+    ------
+    InputError
+        If it has none of the assessed classes, or is smaller than the assessed area.
+    GridError
+        If the area of applicability is on another grid.
+    """
+    grid = grid_of(layer)
+    if isinstance(accuracy, AccuracyEstimate) and accuracy.unit == "ha":
+        names = [str(name) for name in accuracy.classes]
+        if legend is not None and not {*names} & {*legend.distinct_names, *map(str, legend.codes)}:
+            problem = (
+                f"Cannot report on the map: its classes {[*legend.names][:5]} are none of the assessed {names[:5]}."
+            )
+            raise InputError(problem, remedy="Pass the assessed {map}.", argument="map")
+        extent, assessed = ground_area(box(full_window(grid)), grid) / HECTARE, float(np.sum(accuracy.area.value))
+        if assessed > 1.01 * extent:
+            problem = (
+                f"Cannot report on the map: it covers {extent:,.6g} ha, and the accuracy is of {assessed:,.6g} ha."
+            )
+            raise InputError(problem, remedy="Pass the assessed {map}.", argument="map")
+    if applicability is not None and grid_of(applicability) != grid:
+        problem = "Cannot report on the map: the area of applicability is on another grid."
+        remedy = "Pass {applicability} on the grid of the map: applicability.geoml.align(map)."
+        raise GridError(problem, remedy=remedy, argument="applicability")
 
 
 def _write(folder: Path, texts: Sequence[str]) -> Path:

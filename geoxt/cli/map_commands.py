@@ -53,6 +53,8 @@ def sample_command(args: argparse.Namespace) -> str:
         allocation=args.allocation,
         min_per_class=args.min_per_class,
         expected=_numbers(args.expected),
+        target_class=args.target_class,
+        measure=args.measure,
         systematic=args.systematic,
         seed=args.seed,
     )

@@ -157,8 +157,15 @@ def add_sample(commands: Any) -> None:
     sample.add_argument(
         "--allocation",
         default="proportional",
-        choices=["proportional", "equal", "neyman"],
+        choices=["proportional", "equal", "neyman", "optimal for one class"],
         help="pixels by stratum (default: %(default)s)",
+    )
+    sample.add_argument("--target-class", metavar="NAME", help="class of 'optimal for one class'")
+    sample.add_argument(
+        "--measure",
+        default="all",
+        choices=["all", "area", "users", "producers"],
+        help="estimate of the class whose variance is to be small (default: all, the sum of their variances)",
     )
     sample.add_argument(
         "--min-per-class",
@@ -171,7 +178,8 @@ def add_sample(commands: Any) -> None:
         "--expected",
         nargs="+",
         metavar="STRATUM=X",
-        help="expected proportion of each stratum, such as its user's accuracy, for --target-se and neyman",
+        help="expected proportion of each stratum, such as its user's accuracy, for --target-se and neyman; for "
+        "'optimal for one class' the proportion of the class",
     )
     sample.add_argument("--systematic", action="store_true", help="draw at equal distances from a random start")
     sample.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw (default: %(default)s)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,7 +77,7 @@ def polygonize(
     OverlapError
         If no pixel is valid.
     InputError
-        If a number is negative.
+        If a number is negative, or the minimum area is larger than the map.
     MissingDependency
         If geopandas is not installed.
 
@@ -104,16 +105,21 @@ def polygonize(
     probability = None if probability is None else as_layer(probability)
     view, grid = _checked_view(map, probability), grid_of(map)
     for name, number in (("min_area", min_area), ("simplify", simplify)):
-        if number is not None and not 0 <= number < np.inf:
-            problem = f"Cannot make polygons by {name} = {number}."
+        if number is not None and not (isinstance(number, Real) and 0 <= number < np.inf):
+            problem = f"Cannot make polygons by {name} = {number!r}."
             raise InputError(problem, remedy=f"Pass {{{name}}} of 0 or more.", value=number, argument=name)
+    size = _size(grid, min_area)
+    if size > grid.shape[0] * grid.shape[1]:
+        area = grid.shape[0] * grid.shape[1] * pixel_area(grid) / HECTARE
+        problem = f"Cannot make polygons of at least {min_area:,.6g} hectares of a map of {area:,.6g} hectares."
+        raise InputError(problem, remedy="Pass a smaller {min_area}, in hectares.", value=min_area, argument="min_area")
     if connectivity not in {4, 8} or (simplify and connectivity == 8):
         problem = f"Cannot make {'simplified ' if simplify else ''}polygons of {connectivity}-connected pixels."
         remedy = "Pass {connectivity:4}, or 8 without {simplify}."
         raise InputError(problem, remedy=remedy, value=connectivity, argument="connectivity")
     with tempfile.TemporaryDirectory() as folder:
         paths = _write_codes(view, grid, Path(folder))
-        shapes, codes = _outlines(paths, _size(grid, min_area), connectivity)
+        shapes, codes = _outlines(paths, size, connectivity)
     legend = Legend.of(map) if "flag_values" in map.attrs else None
     columns: dict[str, Any] = {
         "code": codes,

@@ -156,7 +156,9 @@ def test_trees_that_do_not_overlap_raise(tree, labels):
     far = far.assign_coords(x=far.x + 900_000)
     with pytest.raises(OverlapError, match=r"do not overlap: 'image' lies in .* \(EPSG:32615\), 'epsg_32615' lies in"):
         align(far, tree)
-    with pytest.raises(OverlapError, match=r"\(EPSG:32615\), .*\(EPSG:32616\), 'the other' lies in .*\(EPSG:5070\)"):
+    with pytest.raises(
+        OverlapError, match=r"\(EPSG:32615\), .*\(EPSG:32616\), 'the target grid' lies in .*\(EPSG:5070\)"
+    ):
         align(tree, make_grid((9, 9), crs="EPSG:5070", left=0, top=0))
     with pytest.raises(OverlapError, match=r"intersect \['image', 'mask'\]: they share an area in none of the nodes"):
         intersection(image=tree, mask=far.isel(band=0, drop=True))

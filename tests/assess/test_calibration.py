@@ -205,10 +205,10 @@ def test_invalid_input_raises(data):
         assess.calibrate(make_network(), data[["image"]])
     with pytest.raises(InputError, match="Cannot find an image"):
         assess.calibrate(make_network(), data["image"])
-    with pytest.raises(InputError, match="0 bins"):
-        assess.calibrate(make_network(), data, n_bins=0)
-    with pytest.raises(InputError, match="0 pixels"):
-        assess.calibrate(make_network(), data, max_pixels=0)
+    with pytest.raises(InputError, match="'0' bins"):
+        assess.calibrate(make_network(), data, n_bins="0")
+    with pytest.raises(InputError, match="2.5 pixels"):
+        assess.calibrate(make_network(), data, max_pixels=2.5)
     with pytest.raises(OverlapError, match="no pixel of the region"):
         assess.calibrate(make_network(), data.assign(mask=data["mask"] * 0), **TILES)
     named = data["mask"].assign_attrs(Legend(LEGEND.codes, ("water", "corn", "town")).attrs())

@@ -264,7 +264,7 @@ def test_rare_classes_are_in_all_sets_and_named(data):
     assert np.isfinite(sets.thresholds).all()
 
 
-@pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, float("nan"), "0.1", None, [0.1]])
 def test_alpha_outside_0_to_1_raises(data, alpha):
     with pytest.raises(InputError, match="alpha="):
         assess.conformal(make_network(), data, alpha, **OPTIONS)

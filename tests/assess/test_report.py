@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -257,6 +257,14 @@ def test_invalid_arguments_raise_and_leave_files(tmp_path):
     for error, options in ((InputError, {"model": 3}), (GridError, {"map": dates})):
         with pytest.raises(error):
             assess.write_report(tmp_path, table, **options)
+    small, sampled = class_map(np.ones((4, 4), "uint8")), replace(table, unit="ha")
+    with pytest.raises(InputError, match=r"it covers 1\.44\d* ha, and the accuracy is of 3,550 ha"):
+        assess.write_report(tmp_path, sampled, map=small)
+    with pytest.raises(InputError, match=r"are none of the assessed \['a', 'b', 'c'\]"):
+        assess.write_report(tmp_path, replace(sampled, classes=("a", "b", "c")), map=small)
+    area = xr.Dataset({"applicable": class_map(np.ones((4, 5), "uint8"))})
+    with pytest.raises(GridError, match="applicability is on another grid"):
+        assess.write_report(tmp_path, table, map=small, applicability=area)
     with pytest.raises(InputError, match="not an accuracy estimate"):
         assess.write_report(tmp_path, COUNTS)
     with pytest.raises(OutputError):

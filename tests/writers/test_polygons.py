@@ -145,6 +145,10 @@ def test_invalid_maps_raise():
         polygonize(layer, probability=layer.isel(x=slice(5, None)))
     with pytest.raises(InputError, match=r"min_area = -1.*Pass min_area="):
         polygonize(layer, min_area=-1)
+    with pytest.raises(InputError, match=r"min_area = '1'"):
+        polygonize(layer, min_area="1")
+    with pytest.raises(InputError, match=r"at least 1,000 hectares of a map of .* hectares. Pass a smaller min_area="):
+        polygonize(layer, min_area=1000)
     with pytest.raises(InputError, match=r"simplified polygons of 8-connected pixels"):
         polygonize(layer, simplify=30, connectivity=8)
 
