@@ -28,16 +28,16 @@ def sample(layer):
 
 def test_missing_rows_count_as_pixels_without_reference(layer, sample):
     """The rest of a stratum has other weights than those of its inclusion probability."""
-    kept = sample.drop(sample.index[sample["stratum"] == "water"][:5]).copy()
-    kept.loc[kept.index[kept["stratum"] == "town"][:2], "reference"] = None
+    part = sample.drop(sample.index[sample["stratum"] == "water"][:5]).copy()
+    part.loc[part.index[part["stratum"] == "town"][:2], "reference"] = None
     text = r"7 of 60 .* no reference \(5 of their rows are missing from the sample\).*2 of 20 in 'town', 5 of 20 in 'wa"
     for pixels in (layer, None):
         with pytest.raises(InputError, match=text):
-            assess.estimate(kept, pixels)
+            assess.estimate(part, pixels)
         with pytest.warns(AssessmentWarning, match=text):
-            table = assess.estimate(kept, pixels, unlabeled="exclude")
+            table = assess.estimate(part, pixels, unlabeled="exclude")
         assert_allclose(table.area.value.sum(), (layer.values > 0).sum() * 0.09, rtol=1e-3)
-    assert assess.estimate(kept.drop(columns="probability").dropna(subset="reference"), layer).counts.sum() == 53
+    assert assess.estimate(part.drop(columns="probability").dropna(subset="reference"), layer).counts.sum() == 53
 
 
 def test_missing_strata_raise(layer, sample):
@@ -102,7 +102,7 @@ def test_maps_of_another_extent_are_compared(layer, sample):
 
 
 def test_totals_of_maps_with_other_pixels_raise(layer):
-    """The mean of the map is known of its valid pixels only."""
+    """The mean of the map is that of its valid pixels."""
     strata = wrap_xr(np.ones((40, 50), "uint8"), GRID)
     numbers = wrap_xr(np.linspace(0, 10, 2000, dtype="float32").reshape(40, 50), GRID)
     drawn = assess.sample_design(strata, 60, seed=0)

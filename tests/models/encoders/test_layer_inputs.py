@@ -137,7 +137,7 @@ def test_data_types_of_other_units_are_refused(units, dtype, attrs, text):
         match(layer("B02", **attrs).astype(dtype), names=("B02",), units=(units,))
 
 
-def test_largest_value_is_known_of_bytes_alone():
+def test_bytes_have_a_largest_value():
     assert match(layer("B02").astype("int16"), names=("B02",), units=("byte",)).valid_max == (255.0,)
     scaled = layer("B02", scales=[1 / 255], offsets=[0.0]).astype("uint8")
     assert match(scaled, names=("B02",), units=("reflectance",)).valid_max == ()
