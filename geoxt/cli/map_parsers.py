@@ -102,7 +102,7 @@ def _add_map_tiles(predict: argparse.ArgumentParser) -> None:
         "One COG per tile in the folder --out, with a manifest, STAC items and map.vrt; see geoxt.to_tiles.",
     )
     group.add_argument(
-        "--tiles", metavar="N|FILE", help="side of square map tiles in pixels, or a vector file of their polygons"
+        "--tiles", metavar="N|MGRS|FILE", help="side of square map tiles in pixels, MGRS, or a vector file of polygons"
     )
     group.add_argument("--tile-crs", metavar="CRS", help="CRS in whose units --tiles is the side, such as EPSG:3035")
     group.add_argument("--part", metavar="i/n", help="write every n-th tile from the i-th on, as one of n jobs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,27 +15,22 @@ import shapely
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from geoxt.crs import parse_crs, transformer
+from geoxt.crs import parse_crs
 from geoxt.errors import CRSError, InputError, ReadError, optional_import
-from geoxt.grid import full_window
-from geoxt.types import Array, Floats, SomeCRS, SomePath
+from geoxt.tiling.tile_squares import crs_squares, mgrs_squares, require_few
+from geoxt.tiling.tile_windows import CRS84, clip_polygons, outlines_of, project_polygons, windows_of
+from geoxt.types import Array, SomeCRS, SomePath
 from geoxt.windows import Window, is_whole, parse_size
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 SomeTiles = Any
-"""Side of square map tiles or (height, width), or their polygons: a GeoDataFrame or the path of a vector file."""
-CRS84 = CRS("OGC:CRS84")
-"""Longitude and latitude in degrees, the CRS of manifests and of STAC."""
+"""Side of square map tiles or (height, width), "MGRS", or polygons: a GeoDataFrame or the path of a vector file."""
+MGRS = "MGRS"
+"""Military Grid Reference System: tiling by its 100 km squares, which are named as the tiles of Sentinel-2."""
 _NAMES = ("tile", "name", "Name", "id")
 """Columns of a vector file that name its polygons, in this order."""
-_SEGMENTS = 32
-"""Segments per side of an outline before it is projected."""
-_FEW_SEGMENTS = 4
-"""Segments per side of an outline in a manifest."""
-_EPSILON = 1e-6
-"""Pixels: rounding errors of a tile's edge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +53,19 @@ def make_tiles(grids: Mapping[str, GeoBox], tiles: SomeTiles, crs: SomeCRS | Non
     grids
         Grid of the map of each node; "" for a single map.
     tiles
-        Side of square map tiles in pixels, or polygons, see `geoxt.to_tiles`.
+        Side of square map tiles in pixels, "MGRS", or polygons, see `geoxt.to_tiles`.
     crs
         CRS of `tiles` as a side in its units.
 
     Raises
     ------
     InputError
-        If no tiling can be made of the arguments, or names of polygons repeat.
+        If no tiling can be made of the arguments, names of polygons repeat, or there are too many tiles.
+    CRSError
+        If pixels of a map are in none of the squares.
     """
+    if isinstance(tiles, str) and tiles.upper() == MGRS and crs is None:
+        return list(_from_mgrs(grids))
     if isinstance(tiles, (str, os.PathLike)) or hasattr(tiles, "geometry"):
         if crs is not None:
             raise InputError(
@@ -87,6 +87,7 @@ def make_tiles(grids: Mapping[str, GeoBox], tiles: SomeTiles, crs: SomeCRS | Non
             argument="tiles",
         )
     height, width = parse_size(tiles, argument="tiles")
+    require_few(sum(math.ceil(grid.shape[0] / height) * math.ceil(grid.shape[1] / width) for grid in grids.values()))
     return [tile for node, grid in grids.items() for tile in _from_pixels(node, grid, height, width)]
 
 
@@ -104,102 +105,61 @@ def _from_pixels(node: str, grid: GeoBox, height: int, width: int) -> Iterator[M
 def _from_squares(grids: Mapping[str, GeoBox], side: float, crs: CRS) -> Iterator[MapTile]:
     """Yield the windows in squares of a CRS, whose corners are multiples of the side, row by row from the top."""
     for node, grid in grids.items():
-        (outline,) = _project_polygons(shapely.polygons([_corners(full_window(grid), grid)]), grid.crs, crs)
-        left, bottom, right, top = np.asarray(shapely.bounds(outline)) / side
-        if not np.isfinite([left, bottom, right, top]).all():
-            raise CRSError(
-                f"Cannot divide the map into squares of {crs}: its outline has no coordinates there.",
-                remedy="Pass another {tile_crs}.",
-                argument="tile_crs",
-            )
-        indices = [
-            (x, y)
-            for y in range(int(np.ceil(top - _EPSILON)) - 1, int(np.floor(bottom + _EPSILON)) - 1, -1)
-            for x in range(int(np.floor(left + _EPSILON)), int(np.ceil(right - _EPSILON)))
-        ]
-        x, y = np.array(indices, float).reshape(-1, 2).T * side
-        names = [f"x{x}y{y}" for x, y in indices]
-        for tile in _windows(node, grid, shapely.box(x, y, x + side, y + side), crs, names):
-            if tile.window is not None:
-                yield tile
+        squares, names = crs_squares(grid, side, crs)
+        tiles = [tile for tile in _windows(node, grid, squares, crs, names) if tile.window is not None]
+        if crs != grid.crs:
+            _require_all_pixels(tiles, grid, f"squares of {crs}", "Pass another {tile_crs}, or {tiles} in pixels.")
+        yield from tiles
+
+
+def _from_mgrs(grids: Mapping[str, GeoBox]) -> Iterator[MapTile]:
+    """Yield the windows in the 100 km squares of MGRS."""
+    for node, grid in grids.items():
+        zones = [tile for zone in mgrs_squares(grid) for tile in _windows(node, grid, *zone)]
+        tiles = [tile for tile in zones if tile.window is not None]
+        squares = "squares of MGRS, which end at 80 degrees south and 84 degrees north"
+        _require_all_pixels(tiles, grid, squares, "Pass {tiles} in pixels.")
+        yield from tiles
+
+
+def _require_all_pixels(tiles: list[MapTile], grid: GeoBox, squares: str, remedy: str) -> None:
+    """Raise if pixels of a map are in no tile, such as those around a pole."""
+    windows = [tile.window for tile in tiles if tile.window is not None]
+    edges = np.array([(w.col, w.row, w.stop[1], w.stop[0]) for w in windows], float).reshape(-1, 4)
+    covered = float(shapely.union_all(shapely.box(*edges.T)).area)
+    count = grid.shape[0] * grid.shape[1]
+    if round(covered) < count:
+        raise CRSError(
+            f"Cannot divide the map into {squares}: {count - round(covered):,} of its {count:,} pixels are in none.",
+            remedy=remedy,
+            argument="tiles",
+        )
 
 
 def _from_polygons(grids: Mapping[str, GeoBox], polygons: Array, crs: CRS, names: list[str]) -> list[MapTile]:
     """Return the windows of polygons, and polygons outside all grids without a window."""
-    tiles = [tile for node, grid in grids.items() for tile in _windows(node, grid, polygons, crs, names)]
+    tiles = [
+        tile
+        for node, grid in grids.items()
+        for tile in _windows(node, grid, clip_polygons(polygons, crs, grid), crs, names)
+    ]
     inside = [tile for tile in tiles if tile.window is not None]
     prefixed = {tile.name for tile in inside}
     outside = [
         MapTile(name=name, window=None, geometry=geometry)
-        for name, geometry in zip(names, _project_polygons(polygons, crs, CRS84), strict=True)
+        for name, geometry in zip(names, project_polygons(polygons, crs, CRS84), strict=True)
         if not any(f"{node}-{name}" in prefixed if node else name in prefixed for node in grids)
     ]
     return inside + outside
 
 
 def _windows(node: str, grid: GeoBox, polygons: Array, crs: CRS, names: list[str]) -> Iterator[MapTile]:
-    """Yield the window of the pixels whose centres lie in the bounds of each polygon.
-
-    Windows of adjacent squares in the CRS of the grid are disjoint; others may overlap.
-    """
-    pixels = shapely.transform(_project_polygons(polygons, crs, grid.crs), lambda points: _to_pixels(points, grid))
-    bounds = shapely.bounds(pixels)
-    windows: list[Window | None] = []
-    for left, top, right, bottom in bounds:
-        window = None
-        if np.isfinite([left, top, right, bottom]).all():
-            col, row, stop_col, stop_row = (
-                int(np.ceil(edge - 0.5 - _EPSILON)) for edge in np.clip((left, top, right, bottom), -1e9, 1e9)
-            )
-            if stop_row > row and stop_col > col:
-                window = Window(row, col, stop_row - row, stop_col - col, node=node).intersect(full_window(grid))
-        windows.append(window)
+    """Yield the map tile of each polygon."""
+    windows = windows_of(polygons, crs, grid, node)
     outlines = iter(outlines_of([window for window in windows if window is not None], grid))
     for name, window, polygon in zip(names, windows, polygons, strict=True):
         geometry = polygon if window is None else next(outlines)
         yield MapTile(name=f"{node}-{name}" if node else name, window=window, geometry=geometry)
-
-
-def outlines_of(windows: list[Window], grid: GeoBox) -> list[shapely.Geometry]:
-    """Return the outlines of windows in degrees, cut at the antimeridian."""
-    if not windows:
-        return []
-    corners = shapely.polygons([_corners(window, grid) for window in windows])
-    return [_cut(polygon) for polygon in _project_polygons(corners, grid.crs, CRS84, segments=_FEW_SEGMENTS)]
-
-
-def _cut(polygon: shapely.Geometry) -> shapely.Geometry:
-    """Return a polygon in degrees in two parts if it crosses the antimeridian (RFC 7946, section 3.1.9)."""
-    west, _, east, _ = shapely.bounds(polygon)
-    if not east - west > 180:
-        return polygon
-    eastern = shapely.transform(polygon, lambda points: np.stack([points[:, 0] % 360, points[:, 1]], axis=1))
-    halves = [shapely.intersection(eastern, shapely.box(west, -90, west + 180, 90)) for west in (0, 180)]
-    return shapely.union_all([halves[0], shapely.transform(halves[1], lambda points: points - [360, 0])])
-
-
-def _corners(window: Window, grid: GeoBox) -> list[tuple[float, float]]:
-    bottom, right = window.stop
-    pixels = [(window.col, window.row), (window.col, bottom), (right, bottom), (right, window.row)]
-    return [grid.affine @ point for point in pixels]
-
-
-def _to_pixels(points: Floats, grid: GeoBox) -> Floats:
-    inverse = ~grid.affine
-    x, y = points.T
-    return np.stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f], axis=1)
-
-
-def _project_polygons(polygons: Any, source: CRS | None, target: CRS | None, *, segments: int = _SEGMENTS) -> Array:
-    """Return polygons in another CRS, with points along their edges, which are straight in the source."""
-    polygons = np.asarray(polygons)
-    if source == target:
-        return polygons
-    bounds = shapely.bounds(polygons)
-    lengths = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1]) / segments
-    dense = shapely.segmentize(polygons, np.where(lengths > 0, lengths, 1.0))
-    project = transformer(source, target)
-    return np.asarray(shapely.transform(dense, lambda points: np.stack(project.transform(*points.T), axis=1)))
 
 
 def _polygons(tiles: SomePath | GeoDataFrame) -> tuple[Array, CRS, list[str]]:

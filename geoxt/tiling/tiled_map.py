@@ -71,9 +71,9 @@ def to_tiles(
     folder
         Output folder, see Notes. A folder with finished tiles of the same layer is resumed.
     tiles
-        Side of square map tiles in pixels, or (height, width), from the upper left corner of the layer. Or polygons,
-        as a GeoDataFrame or the path of a vector file: each tile is the window of all pixels in a polygon's bounds,
-        named by the column "tile", "name" or "id".
+        Side of square map tiles in pixels, or (height, width), from the upper left corner of the layer. Or "MGRS": its
+        100 km squares, such as "33UUU", in the layer's CRS. Or polygons, as a GeoDataFrame or the path of a vector
+        file: each tile is the window of all pixels in a polygon's bounds, named by the column "tile", "name" or "id".
     tile_crs
         CRS in whose units `tiles` is the side of squares, such as 100,000 m in "EPSG:3035". Their corners are multiples
         of the side.
@@ -96,8 +96,8 @@ def to_tiles(
     Raises
     ------
     InputError
-        If the tiling or the part is invalid, the layer has other dimensions, or the manifest in the folder is of
-        another layer, model, tiling or version.
+        If the tiling or the part is invalid, pixels of the layer are in none of its squares, the layer has other
+        dimensions, or the manifest in the folder is of another layer, model, tiling or version.
     OutputError
         If tiles of this part failed in all attempts, after all others are written; the same call tries them again. If a
         file cannot be written, or another job writes the same part.
