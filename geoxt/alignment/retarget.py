@@ -31,7 +31,7 @@ from geoxt.source import (
     view_of,
 )
 from geoxt.source.dask_warp import warp_dask
-from geoxt.source.embedding_attrs import is_unit_length, unit_length_of
+from geoxt.source.embedding_attrs import is_unit_length, require_whole_vectors, unit_length_of
 from geoxt.source.fill import free_fill
 from geoxt.source.interpolated import interpolates, source_interpolates
 from geoxt.source.layer import standard_dims
@@ -65,7 +65,7 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
     Raises
     ------
     InputError
-        If class codes would be interpolated.
+        If class codes would be interpolated, or bands of embeddings be of different pixels.
     """
     layer = resolve_attrs(layer)
     if is_categorical(layer) and resampling not in {"nearest", "mode"}:
@@ -73,6 +73,7 @@ def warp_to_grid(layer: xr.DataArray, target: GeoBox, resampling: Resampling, ch
             f"Cannot align {layer.name!r} by {resampling!r}: it holds class codes.",
             remedy="Pass {resampling:'nearest'} or {resampling:'mode'}.",
         )
+    require_whole_vectors(layer.attrs, resampling, "resampling")
     view = view_of(layer)
     layer = standard_dims(layer)
     dims = [d for d in view.dims if d not in {"y", "x"}]

@@ -9,10 +9,11 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from geoxt.embeddings.vectors import common_bands, vectors_of
+from geoxt.embeddings.vectors import vectors_of
 from geoxt.errors import GridError, InputError, optional_import
 from geoxt.grid import grid_of, pixel_offset
 from geoxt.inference import predict
+from geoxt.inference.model_bands import bands_of, common_bands
 from geoxt.legend import Legend
 from geoxt.samplers import RandomSampler
 from geoxt.source import nodata_of, view_of
@@ -84,7 +85,7 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
     >>> similar(layer, [2.0, 0.0]).to_numpy().round(3)
     array([[[1.   , 0.707]]], dtype=float32)
     """
-    names, rows = vectors_of(data, vectors, common_bands(data), "the layer")
+    names, rows = vectors_of(data, vectors, common_bands(layers_of(data).values(), "data"), "the layer")
     bands = {layer.sizes.get("band", 1) for layer in layers_of(data).values()}
     lengths = np.linalg.norm(rows, axis=1)
     if bands != {rows.shape[1]} or not (np.isfinite(lengths) & (lengths > 0)).all():
@@ -115,7 +116,7 @@ def change(before: xr.DataArray, after: xr.DataArray, *, chunks: int | None = No
     GridError
         If the grids differ, or a layer has several time steps.
     InputError
-        If bands, nodata values, or the attributes model or version differ.
+        If bands, nodata values, or the attributes model, version, patch_size or normalization differ.
 
     Examples
     --------
@@ -134,19 +135,20 @@ def change(before: xr.DataArray, after: xr.DataArray, *, chunks: int | None = No
     if pixel_offset(*grids) != (0, 0) or grids[0].shape != grids[1].shape:
         raise GridError("Cannot compute change between layers on two grids.", remedy="Align one: align(after, before).")
     require_equal_embeddings(before.attrs, after.attrs, ("the first layer", "the second layer"))
-    names = [
-        layer["band"].to_numpy().tolist() if "band" in layer.coords else layer.sizes.get("band", 1)
-        for layer in (before, after)
-    ]
-    if names[0] != names[1]:
+    counts = before.sizes.get("band", 1), after.sizes.get("band", 1)
+    names = bands_of(before) or counts[0], bands_of(after) or counts[1]
+    if counts[0] != counts[1] or (isinstance(names[0], list) and isinstance(names[1], list) and names[0] != names[1]):
         msg = f"Cannot compute change: the bands are {names[0]} and {names[1]}."
         raise InputError(msg, remedy="Select equal bands, in one order.", value=names[1], argument="after")
     nodata = nodata_of(before), nodata_of(after)
     if str(nodata[0]) != str(nodata[1]):  # NaN does not equal NaN
         msg = f"Cannot compute change: the nodata values are {nodata[0]} and {nodata[1]}."
         raise InputError(msg, remedy="Mask both with where(), which sets NaN.", argument="after")
-    after = after.rename(before.name)
-    both = xr.concat([before, after], "band", coords="minimal", compat="override", join="override")
+    unnamed = [
+        layer.drop_vars([name for name, coord in layer.coords.items() if "band" in coord.dims]).rename(before.name)
+        for layer in (before, after)
+    ]
+    both = xr.concat(unnamed, "band", coords="minimal", compat="override", join="override")
     predicted = predict(both, _Change(), output="values", overlap=0, chunks=chunks)
     return predicted.isel(band=0, drop=True).rename("change")
 
@@ -217,7 +219,8 @@ def kmeans(data: SomeData, *, n_clusters: int = 8, seed: int = 0, chunks: int | 
     Returns
     -------
     xarray.DataArray or xarray.DataTree
-        Lazy (y, x), codes 0 to n_clusters - 1, with a legend; 255 for pixels that are not valid.
+        Lazy (y, x), codes 0 to n_clusters - 1, with a legend; nodata (`_FillValue`) for pixels that are not valid: 255,
+        or n_clusters if there are more than 255 clusters.
 
     Raises
     ------
@@ -248,8 +251,9 @@ def sample_pixels(data: SomeData, seed: int) -> Array:
     Raises
     ------
     InputError
-        If none of them is valid.
+        If none of them is valid, or nodes of a tree differ in the names or order of their bands.
     """
+    common_bands(layers_of(data).values(), "data")
     views = {node: view_of(layer) for node, layer in layers_of(data).items()}
     side = min(_SIDE, *(length for view in views.values() for length in view.grid.shape))
     pixels: list[Array] = []

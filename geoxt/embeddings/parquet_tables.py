@@ -169,11 +169,20 @@ def _vectors(frame: Any, path: Path) -> Floats:
             return np.asarray(frame[bands].to_numpy(np.float32))
         msg = f"Cannot take {str(path)!r} as embeddings: its columns are {[str(name) for name in frame.columns]}."
         raise InputError(msg, remedy="Rename the column of vectors to 'embedding'.", argument="paths")
-    lengths = {len(vector) for vector in frame[column]}
+    missing = int(frame[column].isna().sum())
+    if missing:
+        msg = f"Cannot take {str(path)!r} as embeddings: {missing} of {len(frame)} rows have no vector."
+        raise InputError(msg, remedy=f"Leave these rows out: frame.dropna(subset=[{column!r}]).", argument="paths")
+    try:
+        rows = [np.asarray(vector, np.float32) for vector in frame[column]]
+        lengths = sorted({len(vector) for vector in rows})
+    except (TypeError, ValueError) as error:
+        msg = f"Cannot take {str(path)!r} as embeddings: the column {column!r} holds no vectors of numbers."
+        raise InputError(msg, remedy="Leave the file out of {paths}.", argument="paths") from error
     if len(lengths) > 1:
-        msg = f"Cannot take {str(path)!r} as embeddings: vectors of {sorted(lengths)[:2]} numbers are in one file."
+        msg = f"Cannot take {str(path)!r} as embeddings: vectors of {lengths[:2]} numbers are in one file."
         raise InputError(msg, remedy="Leave the file out of {paths}.", argument="paths")
-    return np.stack([np.asarray(vector, np.float32) for vector in frame[column]]) if lengths else np.empty((0, 0), "f4")
+    return np.stack(rows) if rows else np.empty((0, 0), "f4")
 
 
 def _without_vectors(frame: Any) -> Any:

@@ -48,8 +48,8 @@ def knn(
     Raises
     ------
     InputError
-        If rows have no class, a class has one row, there is only one class, fewer rows than neighbors, or no row is
-        without NaN.
+        If rows have no class, a class has one row, there is only one class, fewer rows than neighbors, no row is
+        without NaN, features are infinite, or classes are numbers with fractions.
 
     Examples
     --------
@@ -97,7 +97,8 @@ def random_forest(
     Raises
     ------
     InputError
-        If rows have no class, a class has one row, there is only one class, or no row is without NaN.
+        If rows have no class, a class has one row, there is only one class, no row is without NaN, features are
+        infinite, or classes are numbers with fractions.
 
     Examples
     --------
@@ -142,7 +143,8 @@ def linear_probe(
     Raises
     ------
     InputError
-        If rows have no class, a class has one row, there is only one class, or no row is without NaN.
+        If rows have no class, a class has one row, there is only one class, no row is without NaN, features are
+        infinite, or classes are numbers with fractions.
 
     Notes
     -----
@@ -188,6 +190,8 @@ def training_rows(table: Any, target: str, features: Sequence[str] | None) -> tu
         problem = f"the table has no column {', '.join(map(repr, missing))}" if missing else "no columns are stated"
         msg = f"Cannot fit to features {columns} and target {target!r}: {problem}."
         raise InputError(msg, remedy="Pass {features} and {target}, names of columns.", argument="features")
+    if not len(table):
+        raise InputError("Cannot fit: the table has no rows.", remedy="Pass a {table} of points.", argument="table")
     labels = table[target]
     unlabeled = labels.isna() | labels.astype(str).str.strip().eq("")
     if unlabeled.any():
@@ -200,11 +204,34 @@ def training_rows(table: Any, target: str, features: Sequence[str] | None) -> tu
     if not valid.all():
         text = f"{int((~valid).sum())} of {len(table)} rows have features without a value and are left out."
         warnings.warn(text, NodataWarning, stacklevel=3)
-    rows = pd.DataFrame(table.loc[valid, columns].to_numpy(), columns=columns)
+    rows = pd.DataFrame(_numbers(table[columns][valid]), columns=columns)
     values = labels[valid].to_numpy()
-    values = values.astype(str) if values.dtype.kind not in "biuf" else values
+    if values.dtype.kind == "f" and (values == np.round(values)).all():  # integers beside missing labels
+        values = values.astype(np.int64)
+    if values.dtype.kind == "f":
+        msg = f"Cannot fit to classes in {target!r} such as {values[values != np.round(values)][0]}: they are numbers "
+        msg += "with fractions."
+        raise InputError(msg, remedy="Pass {target} of integers or texts.", value=target, argument="target")
+    values = values.astype(str) if values.dtype.kind not in "biu" else values
     _require_classes(values, target)
     return rows, values
+
+
+def _numbers(features: pd.DataFrame) -> Array:
+    """Return features (n, features) of which float32, the type of features of `predict`, holds each number."""
+    try:
+        numbers = features.to_numpy()
+        numbers = numbers.astype(np.float64) if numbers.dtype.kind not in "biuf" else numbers
+    except (TypeError, ValueError) as error:
+        msg = f"Cannot fit: the features {features.columns.tolist()[:4]} are not numbers."
+        raise InputError(msg, remedy="Pass {features}, names of columns of numbers.", argument="features") from error
+    infinite = ~(np.abs(numbers) <= np.finfo(np.float32).max).all(axis=0)
+    if infinite.any():
+        names = features.columns[infinite].tolist()[:4]
+        msg = f"Cannot fit: the features {names} have infinite numbers."
+        remedy = "Replace them: table.replace([np.inf, -np.inf], np.nan), whose rows are left out."
+        raise InputError(msg, remedy=remedy, value=names, argument="table")
+    return np.asarray(numbers)
 
 
 def _require_classes(labels: Array, target: str) -> None:

@@ -15,9 +15,10 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.embeddings.vectors import Bands, band_order, bands_of, vectors_of
+from geoxt.embeddings.vectors import band_order, vectors_of
 from geoxt.errors import InputError, ReadError, optional_import
 from geoxt.grid import pix2wld
+from geoxt.inference.model_bands import Bands, bands_of
 from geoxt.source import view_of
 from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs, require_equal_embeddings
 from geoxt.storage import atomic_write

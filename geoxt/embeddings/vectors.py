@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,37 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from geoxt.errors import InputError, NodataWarning
+from geoxt.inference.model_bands import Bands, bands_of
 from geoxt.source.embedding_attrs import require_equal_embeddings
 from geoxt.tables import extract
 from geoxt.tables.layer_values import embedding_attrs
-from geoxt.trees import SomeData, layers_of
+from geoxt.trees import SomeData
 from geoxt.types import Floats
-
-Bands = Sequence[str] | None
-"""Names of bands; `None` if they are unknown."""
-
-
-def bands_of(layer: xr.DataArray) -> Bands:
-    """Return the names of the bands of a layer, `None` without the coordinate band."""
-    return (
-        [str(name) for name in layer["band"].to_numpy()] if layer.coords.get("band", layer).dims == ("band",) else None
-    )
-
-
-def common_bands(data: SomeData) -> Bands:
-    """Return the names of the bands of the layers of a tree.
-
-    Raises
-    ------
-    InputError
-        If they differ in names or order.
-    """
-    names = {tuple(bands): None for layer in layers_of(data).values() if (bands := bands_of(layer)) is not None}
-    if len(names) > 1:
-        first, other, *_ = names
-        msg = f"Cannot compare pixels of layers whose bands differ: {list(first)[:4]} and {list(other)[:4]}."
-        raise InputError(msg, remedy="Pass {data} with equal bands, in one order.", argument="data")
-    return next(iter(names), None)
 
 
 def band_order(bands: Bands, names: Bands, titles: tuple[str, str], argument: str) -> list[int] | slice:

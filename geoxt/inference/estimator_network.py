@@ -96,6 +96,8 @@ class EstimatorBody(nn.Module):
             with joblib.parallel_config(backend="sequential"):
                 output = np.asarray(getattr(self._estimator, self.method)(features))
         except Exception as error:  # estimators raise errors of many types
+            if rows.dtype == np.float32 and "dtype mismatch" in str(error):  # KMeans fitted to float64
+                return self._call(rows.astype(np.float64))
             msg = f"Cannot predict with this {type(self._estimator).__name__}: {error}"
             raise InputError(msg, remedy="Pass a fitted {model}.", argument="model") from error
         if self.method == "predict" and self._classes is not None:
@@ -173,7 +175,7 @@ class EstimatorNetwork(Network):
         return EstimatorNetwork(self.card, self._estimator, method=method, classes=self._classes)
 
     def require_attrs(self, attrs: Mapping[Any, Any]) -> None:
-        """Raise if the estimator was fitted to embeddings of another model or version than those of a layer."""
+        """Raise if the estimator was fitted to embeddings of another model, version or patch size than a layer's."""
         fitted = getattr(self._estimator, "embedding_attrs_", {})
         require_equal_embeddings(fitted, attrs, ("the estimator", "the layer"))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from geoxt.models.card import Card
+from geoxt.models.encoders.pretrained_encoder import Encoder
 
 _PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None))
 
@@ -30,10 +32,25 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Return the SHA-1 of the weights and buffers of a model, with any version of Python; "" if it has none."""
+    """Return the SHA-1 of the weights and buffers of a model, with any version of Python; "" if it has none.
+
+    That of a pretrained encoder holds its normalization, and does not depend on scale and offset of the layer.
+    """
     digest = hashlib.sha1(usedforsecurity=False)
+    if isinstance(model, Encoder):
+        digest.update(repr(_rounded([model.steps, model.channels, model.fill.flatten().tolist()])).encode())
+        model = cast("nn.Module", model.body)
     _add_weights(digest, model)
     return digest.hexdigest() if model.state_dict() else ""
+
+
+def _rounded(value: Any) -> Any:
+    """Return plain values with numbers to six digits, which the units of the layer do not change."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item) for item in value]
+    return f"{value:.6g}" if isinstance(value, (int, float)) else value
 
 
 def _add_weights(digest: Any, model: nn.Module) -> None:

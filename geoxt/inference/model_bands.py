@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import xarray as xr
 
 from geoxt.errors import InputError
 from geoxt.models.band_match import BandNames, match_bands
 from geoxt.models.card import Card
+
+Bands = Sequence[str] | None
+"""Names of bands; `None` if they are unknown."""
+
+
+def bands_of(layer: xr.DataArray) -> Bands:
+    """Return the names of the bands of a layer, `None` without the coordinate band."""
+    named = "band" in layer.coords and layer["band"].dims == ("band",)
+    return [str(name) for name in layer["band"].to_numpy()] if named else None
+
+
+def common_bands(layers: Iterable[xr.DataArray], argument: str) -> Bands:
+    """Return the names of the bands of layers, such as those of the nodes of a tree.
+
+    Raises
+    ------
+    InputError
+        If they differ in names or order.
+    """
+    names = {tuple(bands): None for layer in layers if (bands := bands_of(layer)) is not None}
+    if len(names) > 1:
+        first, other, *_ = names
+        msg = f"Cannot compare pixels of layers whose bands differ: {list(first)[:4]} and {list(other)[:4]}."
+        remedy = f"Pass {{{argument}}} with equal bands, in one order, such as by sel(band=[...])."
+        raise InputError(msg, remedy=remedy, argument=argument)
+    return next(iter(names), None)
 
 
 def select_bands(

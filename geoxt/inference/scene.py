@@ -22,7 +22,7 @@ from geoxt.inference.devices import DeviceOptions, SomeDevice, parse_options, ta
 from geoxt.inference.ensemble import ensemble_of
 from geoxt.inference.estimator_network import EstimatorNetwork, estimators_for
 from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of
-from geoxt.inference.model_bands import select_bands
+from geoxt.inference.model_bands import common_bands, select_bands
 from geoxt.inference.networks import networks_of
 from geoxt.inference.output_grid import embedding_attrs, output_grid
 from geoxt.inference.output_kinds import OutputKind, output_for
@@ -135,7 +135,7 @@ def predict(
           and `features` that the model has, else its output. Their grid is coarser than the layer's by the model's
           stride, as is the map of a model with one vector per tile. Their attributes name the model, a hash of its
           weights (`version`) and the size of the tiles; writers state them by the geoembeddings convention, and
-          embeddings of different models or versions are not combined.
+          embeddings that differ in these are not combined. Bands are "band_1", "band_2", …
         - "values": the raw output.
     members
         Models or checkpoints of an ensemble, whose probabilities or values are averaged. `model` is a member too, and
@@ -250,6 +250,8 @@ def predict(
     )
     if isinstance(layer, xr.DataArray):
         return predict_node(layer)
+    if not isinstance(network, Network) or not network.card.bands:  # its bands are not selected by name
+        common_bands((_image_of(node, ds) for node, ds in nodes_of(layer).items()), "layer")
     maps = {node: predict_node(_image_of(node, ds)) for node, ds in nodes_of(layer).items()}
     return from_nodes(maps, like=layer)
 
@@ -313,6 +315,8 @@ def _predict(
     prediction = _layer(array, map_grid.grid, kind, names, chunks)
     if kind.name == "embeddings":
         prediction.attrs |= embedding_attrs(network, runner, layer, size, map_grid)
+        names = [f"band_{number}" for number in range(1, map_grid.channels + 1)]  # as files name bands
+        prediction = prediction if "band" in prediction.coords else prediction.assign_coords(band=names)
     dated = steps is not None and "time" in selected.coords
     return prediction.assign_coords(time=selected["time"]) if dated else prediction
 

@@ -22,6 +22,7 @@ from geoxt.layers.time import Composite, GroupBy, sort_steps, steps_of
 from geoxt.legend import Legend
 from geoxt.pixels.credentials import Credentials
 from geoxt.source import Mosaic, Scene, mark_interpolated, to_layer
+from geoxt.source.embedding_attrs import require_whole_vectors
 from geoxt.source.fill import covers, free_fill, has_invalid
 from geoxt.source.interpolated import source_interpolates
 from geoxt.types import Floats, Resampling, SomeCRS
@@ -191,6 +192,8 @@ def _check_options(metadata: LayerMetadata, options: LayerOptions) -> None:
         remedy = "Pass {errors:'raise'} or 'nodata'."
         raise InputError(problem, remedy=remedy, value=options.errors, argument="errors")
     _check_resampling(metadata, options.resampling)
+    require_whole_vectors(metadata.attrs, options.resampling, "resampling")
+    require_whole_vectors(metadata.attrs, options.composite, "composite")
 
 
 def _check_resampling(metadata: LayerMetadata, method: Resampling | None) -> None:

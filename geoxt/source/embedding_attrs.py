@@ -1,4 +1,4 @@
-"""Attributes of layers of embeddings: their model and version, which must agree, and those of the Zarr convention.
+"""Attributes of layers of embeddings: their identity, which must agree, and those of the Zarr convention.
 
 The convention is `geoemb:` (https://github.com/geo-embeddings/embeddings-zarr-convention, v1).
 """
@@ -16,10 +16,10 @@ import xarray as xr
 from geoxt.errors import InputError
 from geoxt.grid import grid_of
 
-NAMES = ("model", "version")
-"""Attributes that name the model of embeddings."""
-_TYPE = "embedding_type"
 _OTHERS = ("patch_size", "normalization")
+NAMES = ("model", "version", *_OTHERS)
+"""Attributes that identify embeddings: those of two layers can be compared only if these are equal."""
+_TYPE = "embedding_type"
 _MODEL, _SOURCE = "geoemb:model", "geoemb:source_data"
 QUANTIZATION = "geoemb:quantization"
 """Attribute of the convention: how stored integers were computed from the numbers of the embeddings."""
@@ -27,6 +27,8 @@ _URN = "urn:geoxt:"
 _REPOSITORY = "geo-embeddings/embeddings-zarr-convention"
 UNIT_LENGTH = "unit length"
 """Normalization of vectors whose Euclidean length is 1."""
+_BY_BAND = frozenset({"mode", "min", "max", "median"})
+"""Resampling methods and composites whose result of a band is that of one pixel, another one for each band."""
 CONVENTION = {
     "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c",
     "name": "geoemb:",
@@ -38,7 +40,7 @@ CONVENTION = {
 
 
 def require_equal_embeddings(first: Mapping[Any, Any], other: Mapping[Any, Any], titles: tuple[str, str]) -> None:
-    """Raise if two mappings of attributes name different models or versions.
+    """Raise if two mappings of attributes name different models, versions, patch sizes or normalizations.
 
     Raises
     ------
@@ -46,10 +48,18 @@ def require_equal_embeddings(first: Mapping[Any, Any], other: Mapping[Any, Any],
         If both name one, and they differ.
     """
     for name in NAMES:
-        if first.get(name) and other.get(name) and str(first[name]) != str(other[name]):
-            msg = f"Cannot combine embeddings: the {name} of {titles[0]} is {str(first[name])!r}, that of {titles[1]} "
-            msg += f"is {str(other[name])!r}."
-            raise InputError(msg, remedy="Use embeddings of one model and version.", value=other[name])
+        values = [_text(name, attrs[name]) if attrs.get(name) is not None else "" for attrs in (first, other)]
+        if all(values) and values[0] != values[1]:
+            title = name.replace("_", " ")
+            msg = f"Cannot combine embeddings: the {title} of {titles[0]} is {values[0]!r}, that of {titles[1]} "
+            msg += f"is {values[1]!r}."
+            remedy = "Use embeddings of one model and version, of tiles of one size and one normalization."
+            raise InputError(msg, remedy=remedy, value=other[name])
+
+
+def _text(name: str, value: Any) -> str:
+    """Return a value of an attribute as text; sizes, which may be arrays or texts of lists, as "16 x 16"."""
+    return " x ".join(map(str, _list(value))) if name == "patch_size" else str(value)
 
 
 def common_embedding_attrs(layers: Mapping[str, Mapping[Any, Any]]) -> dict[Hashable, Any]:
@@ -58,15 +68,15 @@ def common_embedding_attrs(layers: Mapping[str, Mapping[Any, Any]]) -> dict[Hash
     Raises
     ------
     InputError
-        If two layers name different models or versions.
+        If two layers name different models, versions, patch sizes or normalizations.
     """
     (title, first), *others = layers.items()
     for other_title, other in others:
         require_equal_embeddings(first, other, (title, other_title))
     return {
         name: first[name]
-        for name in (*NAMES, _TYPE, "dimensions", "source_data", *_OTHERS)
-        if name in first and all(str(other.get(name)) == str(first[name]) for _, other in others)
+        for name in (*NAMES, _TYPE, "dimensions", "source_data")
+        if name in first and all(_text(name, other.get(name, "")) == _text(name, first[name]) for _, other in others)
     }
 
 
@@ -108,6 +118,23 @@ def unit_length_of(layer: xr.DataArray) -> int:
 def is_unit_length(attrs: Mapping[Any, Any]) -> bool:
     """Return whether attributes state that vectors have unit length."""
     return attrs.get("normalization") == UNIT_LENGTH
+
+
+def require_whole_vectors(attrs: Mapping[Any, Any], method: str | None, argument: str) -> None:
+    """Raise if a resampling method or composite selects each band of embeddings from another pixel.
+
+    Raises
+    ------
+    InputError
+        If attributes are those of embeddings, and the method is "mode", "min", "max" or "median".
+    """
+    if method in _BY_BAND and (_TYPE in attrs or is_unit_length(attrs)):
+        msg = f"Cannot take the {method} of vectors of embeddings: each band would be of another pixel."
+        alternatives = "{composite:'mean'} or 'first'"
+        if argument == "resampling":
+            alternatives = "{resampling:'average'}, 'bilinear' or 'nearest'"
+        remedy = f"Pass {alternatives}."
+        raise InputError(msg, remedy=remedy, value=method, argument=argument)
 
 
 def to_tags(layer: xr.DataArray) -> dict[str, str]:

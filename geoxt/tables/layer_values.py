@@ -87,12 +87,12 @@ class LayerValues:
 
 
 def embedding_attrs(data: SomeData) -> dict[str, str]:
-    """Return model and version of layers of embeddings, as far as all of them name one.
+    """Return the identity of layers of embeddings, such as their model, as far as all of them state it.
 
     Raises
     ------
     InputError
-        If two layers name different models or versions.
+        If two layers name different models, versions, patch sizes or normalizations.
     """
     layers = {
         f"layer {layer.name!r}" + (f" of node {node!r}" if node else ""): layer.attrs

@@ -13,6 +13,7 @@ import zarr
 from torch import nn
 
 import geoxt
+from geoxt.embeddings import build_index, change, knn, similar
 from geoxt.errors import InputError
 from geoxt.grid import coordinates
 from geoxt.source.embedding_attrs import to_stac
@@ -124,6 +125,40 @@ def test_quantized_integers_of_others_are_not_opened_as_numbers(tmp_path, dtype,
         return
     with pytest.raises(InputError, match=rf"its int8 are quantized embeddings \(method '{method}'\)"):
         geoxt.open_zarr(tmp_path / "store")
+
+
+def test_files_and_lazy_maps_have_equal_names_of_bands(tmp_path, embeddings):
+    geoxt.to_cog(embeddings, tmp_path / "a.tif", progress=False)
+    geoxt.to_zarr(embeddings, tmp_path / "a.zarr", progress=False)
+    pixel = embeddings.isel(y=1, x=1).compute()
+    for copy in (geoxt.open_cogs(tmp_path / "a.tif"), geoxt.open_zarr(tmp_path / "a.zarr")):
+        assert copy["band"].to_numpy().tolist() == embeddings["band"].to_numpy().tolist()
+        np.testing.assert_allclose(change(copy, embeddings), 0, atol=1e-6)
+        np.testing.assert_allclose(similar(copy, pixel)[0, 1, 1], 1, atol=1e-6)
+        np.testing.assert_allclose(similar(embeddings, copy.isel(y=1, x=1).compute())[0, 1, 1], 1, atol=1e-6)
+        assert len(build_index([embeddings, copy.rename("copy")]).search(pixel, k=8)) == 8
+
+
+def test_other_patch_sizes_and_normalizations_are_not_combined(embeddings):
+    locations = [shapely.Point(GRID.affine @ (x, 4.5)) for x in (1, 3, 5, 7)]
+    points = gpd.GeoDataFrame({"class": list("abab")}, geometry=locations, crs=GRID.crs.to_wkt())
+    table = geoxt.extract(embeddings, points)
+    index, nearest = build_index(embeddings), knn(table, n_neighbors=1)
+    for name, value, words in (
+        ("patch_size", [16, 16], "the patch size of .* is '8 x 8', that of .* is '16 x 16'"),
+        ("normalization", "unit length", "the normalization of .* is 'none', that of .* is 'unit length'"),
+    ):
+        other = embeddings.assign_attrs({name: value}).compute()
+        for combine in (
+            lambda layer: change(embeddings, layer),
+            lambda layer: similar(embeddings, layer.isel(y=1, x=1)),
+            lambda layer: index.search(layer.isel(y=1, x=1), k=1),
+            lambda layer: build_index([embeddings, layer.rename("b")]),
+            lambda layer: geoxt.predict(layer, nearest),
+        ):
+            with pytest.raises(InputError, match=f"Cannot combine embeddings: {words}"):
+                combine(other)
+    assert geoxt.predict(embeddings.assign_attrs(patch_size=np.array([8, 8])), nearest).shape == (2, 2)
 
 
 def test_two_models_are_not_combined(tmp_path, embeddings):

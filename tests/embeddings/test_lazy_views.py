@@ -3,9 +3,12 @@
 import dask
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
+from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import cosine_similarity
+from torch import nn
 
 import geoxt
 from geoxt.embeddings import change, kmeans, pca, similar
@@ -131,6 +134,24 @@ def test_false_color_views(layers):
     np.testing.assert_array_equal(clusters == 255, ~valid)
     with pytest.raises(InputError, match="Cannot compute 9 components"):
         pca(layers[0], n_components=9)
+
+
+def test_nodes_of_other_orders_of_bands_raise(layers):
+    nodes = [layer.to_dataset(name="a") for layer in (layers[0], layers[0][::-1])]
+    tree = xr.DataTree.from_dict({"/one": nodes[0], "/two": nodes[1]})
+    pixels = layers[0].isel(y=slice(20, 26)).to_numpy().reshape(8, -1).T
+    for compute in (
+        pca,
+        kmeans,
+        lambda data: geoxt.predict(data, KMeans(2, n_init=1).fit(pixels)),
+        lambda data: geoxt.predict(data, nn.Conv2d(8, 2, 1)),
+    ):
+        with pytest.raises(InputError, match="layers whose bands differ.*in one order"):
+            compute(tree)
+    frame = pd.DataFrame(pixels, columns=layers[0]["band"].to_numpy())
+    named = geoxt.predict(tree, KMeans(2, n_init=1, random_state=0).fit(frame))  # matched by name
+    np.testing.assert_array_equal(named["one"].ds["prediction"], named["two"].ds["prediction"])
+    np.testing.assert_allclose(change(layers[0], layers[0].drop_vars("band")).fillna(0), 0, atol=1e-6)
 
 
 def test_labelled_vectors_match_bands_by_name(layers):

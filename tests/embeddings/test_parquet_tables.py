@@ -114,6 +114,13 @@ def test_other_files_raise(tmp_path):
     write_clay(first, [np.ones(4), np.ones(5), np.ones(4)])
     with pytest.raises(InputError, match=r"vectors of \[4, 5\] numbers are in one file"):
         read_parquet(first)
+    write_clay(first, [np.ones(4), None, np.ones(4)])
+    with pytest.raises(InputError, match=r"1 of 3 rows have no vector\. .*dropna\(subset=\['embeddings'\]\)"):
+        read_parquet(first)
+    for column in (["a", "b", "c"], [[[1.0], [2.0, 3.0]]] * 3, [[[1.0, 2.0]]] * 3, [["x"]] * 3, [1.0, 2.0, 3.0]):
+        write_clay(first, column)
+        with pytest.raises(InputError, match="holds no vectors of numbers"):
+            read_parquet(first)
     second.write_bytes(second.read_bytes()[:-50])
     with pytest.raises(ReadError, match="Cannot read"):
         read_parquet(second)

@@ -77,11 +77,23 @@ def test_rows_on_nodata_are_left_out_and_counted(table):
         (lambda t: t.assign(A1=np.nan), "all of 60 rows lie on nodata"),
         (lambda t: t.drop(columns="A2"), "no column 'A2'"),
         (lambda t: t.drop(columns="class"), "no column 'class'"),
+        (lambda t: t.assign(A1=t["A1"].where(t.index > 2, np.inf)), r"the features \['A1'\] have infinite numbers"),
+        (lambda t: t.assign(A2=1e300), r"the features \['A2'\] have infinite numbers"),
+        (lambda t: t.assign(A0="high"), "are not numbers"),
+        (lambda t: t.assign(**{"class": t["A0"]}), "they are numbers with fractions"),
+        (lambda t: t.assign(**{"class": t.index // 2.0 + (t.index == 0)}), r"the classes \[0\] have one row"),
+        (lambda t: t.iloc[:0], "the table has no rows"),
     ],
 )
 def test_tables_without_classes_or_values_raise(table, fit, change, words):
     with pytest.raises(InputError, match=words):
         fit(change(table))
+
+
+def test_integers_as_floats_are_classes(table):
+    fitted = knn(table.assign(**{"class": (table["A0"] > 0) + 3.0}))
+    assert fitted.classes_.tolist() == [3, 4]
+    assert fitted.classes_.dtype == np.int64
 
 
 def test_other_options_raise(table):

@@ -12,8 +12,10 @@ from odc.geo.geobox import GeoBox
 
 import geoxt
 from geoxt.errors import InputError
+from geoxt.grid import coordinates
 from geoxt.layers import open_cogs
 from geoxt.layers.products import get
+from geoxt.testing import make_layer
 
 NODATA, SIDE = -128, 8
 BANDS = [f"A{axis:02}" for axis in range(64)]
@@ -108,6 +110,24 @@ def test_years_are_time_steps_and_zones_are_nodes(tmp_path):
     table = geoxt.extract(tree, points)
     np.testing.assert_array_equal(table.loc[table["time"].dt.year == 2020, BANDS].to_numpy()[0],
                                   dequantized(make_stored(2020))[:, 4, 4])  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["mode", "min", "max"])
+def test_bands_of_one_vector_are_of_one_pixel(tmp_path, layer, method):
+    grid = layer.geoml.grid
+    coarse = GeoBox((4, 4), grid.affine @ Affine.scale(2), grid.crs)
+    like = make_layer(np.ones((4, 4), "float32")).assign_coords(coordinates(coarse))
+    with pytest.raises(InputError, match=f"{method} of vectors of embeddings.*resampling='average'"):
+        open_cogs(tmp_path / "2020", product="alphaearth", grid=coarse, resampling=method)
+    without_length = layer.assign_attrs(normalization="none")  # as of own maps of embeddings
+    for embeddings in (layer, layer.compute(), layer.compute().chunk(), without_length):
+        with pytest.raises(InputError, match=f"{method} of vectors.*'bilinear' or 'nearest'"):
+            geoxt.align(embeddings, like, resampling=method)
+    other = layer.copy()
+    other.attrs = {}
+    assert geoxt.align(other, like, resampling=method).shape == (64, 4, 4)
+    with pytest.raises(InputError, match="median of vectors of embeddings.*composite='mean' or 'first'"):
+        open_cogs(tmp_path / "2020", product="alphaearth", composite="median")
 
 
 def test_composites_keep_unit_length(tmp_path):

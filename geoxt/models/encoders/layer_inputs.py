@@ -71,6 +71,7 @@ def layer_inputs(
     units: tuple[Units, ...],
     factor: float,
     missing: MissingBands,
+    fillable: bool = True,
     groups: Sequence[Sequence[str]] = (),
 ) -> LayerInputs:
     """Match the bands of a layer to the channels of an encoder, with factors and offsets to the encoder's units.
@@ -89,6 +90,8 @@ def layer_inputs(
         Stored number of the model for a reflectance of 1.
     missing
         `"mean"` fills missing bands with their mean in the training data, `"raise"` raises.
+    fillable
+        Whether the mean of the training data is known, as the remedy of the error states.
     groups
         Groups of bands that may be missing as a whole, such as the bands of one sensor.
 
@@ -124,7 +127,7 @@ def layer_inputs(
         listed = ", ".join(map(repr, required or absent))
         msg = f"Cannot match the bands of {model!r}: the layer has no band {listed}, only {labels}."
         remedy = "Pass {bands}, a layer with these bands, by these names or by common names."
-        if channels:
+        if channels and fillable:
             remedy += " Or pass {missing:'mean'} to fill them with their mean in the training data."
         raise InputError(msg, remedy=remedy, value=tuple(required or absent), argument="bands")
     matched = [position for position in positions if position is not None]

@@ -157,6 +157,7 @@ def _match_layer(
         bands, model=weights.name, names=names,
         metadata=tuple(band_metadata_of(name, weights.sensor) for name in names or ()),
         units=_units(weights, options), factor=float(options.get("factor", 10_000)), missing=missing,
+        fillable=any(step["op"] == "normalize" for step in weights.steps),
         groups=options.get("groups", ()),
     )  # fmt: skip
     if options["family"] == "copernicus-fm":

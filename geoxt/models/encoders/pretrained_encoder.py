@@ -44,7 +44,9 @@ class Encoder(Network):
     patch_size
         Side of a patch in pixels: sides of images are multiples of it.
     size
-        Side of the images in pixels; an encoder with learned positions takes images of this side only.
+        Side in pixels of the images for which the encoder was loaded: that of the training, or `size`. Images of other
+        multiples of `patch_size` are accepted by encoders whose positions do not depend on it, else an InputError is
+        raised.
     dates
         Number of time steps of an image.
     out_channels, reductions

@@ -73,6 +73,21 @@ def test_unsupported_weights_state_reason_and_alternative(row):
     assert row.unsupported in str(error.value)
 
 
+def test_families_are_suggested():
+    with pytest.raises(InputError, match="Did you mean torchgeo:SatCLIP_Weights.SATCLIP_VIT16_L40"):
+        models.load("satclip", bands=["B02"])
+    with pytest.raises(InputError, match=r"Did you mean clay:v1 or clay:v1\.5\?"):
+        models.load("clay", bands=["B02"])
+
+
+def test_the_mean_is_offered_where_it_is_known():
+    for name, offered in (("torchgeo:ResNet18_Weights.SENTINEL2_RGB_MOCO", False),
+                          ("prithvi:eo1_100m", True)):  # fmt: skip
+        with pytest.raises(InputError, match="Cannot match the bands") as error:
+            models.load(name, bands=["blue"])
+        assert ("missing='mean'" in str(error.value)) == offered
+
+
 def test_names_of_encoders():
     timm, all_names = models.weights.names(), models.weights.names(encoders=True)
     assert set(timm) < set(all_names)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from geoxt.errors import InputError
+from geoxt.inference.fingerprint import weights_digest
 from geoxt.models import Card, Encoder
 from geoxt.models.encoders.band_metadata import BandMetadata
 from geoxt.models.encoders.feature_backbone import (
@@ -69,6 +70,27 @@ def test_each_image_is_stretched_over_its_valid_pixels():
     torch.testing.assert_close(out[0, 0, 1:], ((part - part.mean()) / (2 * part.std()) + 0.5).clamp(0, 1))
     assert (out[0, :, 0] == 0.5).all()
     assert (encoder_of([{"op": "stretch", "std": 1.0}]).embed(torch.ones_like(IMAGE)) == 0.5).all()
+
+
+def test_version_depends_on_the_normalization_and_not_on_the_units_of_the_layer():
+    def digest(mean, **units):
+        encoder = encoder_of([{**NORMALIZE, "mean": mean}], fill=mean, **units)
+        encoder.body.model = nn.Conv2d(2, 1, 1)
+        nn.init.ones_(encoder.body.model.weight)
+        nn.init.ones_(encoder.body.model.bias)
+        return weights_digest(encoder)
+
+    version = digest(NORMALIZE["mean"])
+    digests = {
+        name: digest(mean, scale=scale, offset=offset)
+        for name, mean, scale, offset in (
+            ("baseline 04.00", [5.0, 50.0], (1.0, 1.0), (-1000.0, -1000.0)),
+            ("reflectance", [5.0, 50.0 + 1e-9], (10_000.0, 10_000.0), (0.0, 0.0)),
+            ("other statistics", [5.0, 51.0], (1.0, 1.0), (0.0, 0.0)),
+        )
+    }
+    assert digests["baseline 04.00"] == digests["reflectance"] == version
+    assert digests["other statistics"] != version
 
 
 def test_unknown_step_is_refused():
