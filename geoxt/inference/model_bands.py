@@ -74,7 +74,7 @@ def select_bands(
     layer_names = dict(names or {})
     unknown = [name for name in layer_names if name not in card.bands]
     if unknown:
-        msg = f"Cannot pass the band {unknown[0]!r} to a model with the bands {', '.join(card.bands)}."
+        msg = f"Cannot pass the band {str(unknown[0])!r} to a model with the bands {', '.join(card.bands)}."
         raise InputError(msg, remedy="Pass {bands} with some of these as keys.")
     if "band" not in layer.coords or "band" not in layer.dims:
         _require_band_count(layer, card, title)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,14 +11,16 @@ import torch
 import xarray as xr
 
 from geoxt.alignment.scored_classes import scored_classes
-from geoxt.errors import GridError, OverlapError
+from geoxt.errors import GridError, LabelWarning, OverlapError
 from geoxt.grid import grid_of
+from geoxt.legend import Legend
 from geoxt.metrics.confusion import classification_scores, confusion_matrix
 from geoxt.metrics.label_codes import IGNORE
 from geoxt.metrics.regression import RegressionSums, regression_scores
 from geoxt.metrics.scores import Scores
 from geoxt.regions.geodesic_area import pixel_hectares
 from geoxt.regions.region import GridRegion, region_of
+from geoxt.reprs import abbreviate
 from geoxt.samplers import Region
 from geoxt.source import as_layer, is_categorical, view_of
 from geoxt.windows import Window
@@ -38,7 +42,8 @@ def score(
         Classified map (y, x), in the class codes of the labels; or a continuous layer with the dims of `labels`.
     labels
         Class codes (y, x). Their classes are those of its legend, else those of the map. Negative codes and codes that
-        the legend lacks, such as 255, are unknown and not scored. Or a continuous layer of floats.
+        the legend lacks, such as 255, are unknown and not scored, with a `LabelWarning` if the labels have no legend.
+        Or a continuous layer of floats.
     region
         Pixels to score; all by default.
 
@@ -86,9 +91,16 @@ def score(
     matrix = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     areas = np.zeros((2, classes + 1))
     scored = region_of(labels, region)
+    left_out: Counter[int] = Counter()  # codes of labels without a legend that the map has not
+    counts_all = not np.size(labels.attrs.get("flag_values", ()))
     for window in _blocks(scored):
         (label_codes, label_valid), (map_codes, map_valid) = (view.read(window) for view in views)
         target = np.where(label_valid & map_valid, legend.encode(label_codes, missing=IGNORE), IGNORE)
+        if (
+            counts_all
+            and (other := label_codes[label_valid & map_valid & (target == IGNORE) & (label_codes >= 0)]).size
+        ):
+            left_out.update(other.tolist())
         # the extra class counts codes that the legend lacks
         classified = legend.encode(map_codes, missing=classes)
         matrix += confusion_matrix(torch.from_numpy(classified), torch.from_numpy(target), classes + 1)
@@ -96,6 +108,8 @@ def score(
         hectares = np.broadcast_to(pixel_hectares(scored.grid, window), valid.shape)[valid]
         for row, codes in enumerate((target, classified)):
             areas[row] += np.bincount(codes[valid], hectares, minlength=classes + 1)
+    if left_out:
+        _warn_of_codes(left_out, legend)
     if not matrix.any():
         raise _no_pixel()
     matrix = matrix if matrix[:, classes].any() else matrix[:classes, :classes]
@@ -126,6 +140,16 @@ def _regression(predicted: xr.DataArray, labels: xr.DataArray, region: Region | 
         else ["labels" if labels.name is None else labels.name]
     )
     return regression_scores(sums.compute(), [str(name) for name in names])
+
+
+def _warn_of_codes(counts: Counter[int], legend: Legend) -> None:
+    """Warn of labeled pixels that are not scored, since the map has no class of their codes."""
+    codes, classes = abbreviate(sorted(map(int, counts))), abbreviate(legend.codes)
+    msg = (
+        f"{counts.total()} pixels have the label {codes}, and are not scored: the classes of the map are {classes}. If "
+    )
+    msg += "the codes are classes, give the map these codes; if they are unknown, assign _FillValue to the labels."
+    warnings.warn(msg, LabelWarning, stacklevel=3)
 
 
 def _blocks(region: GridRegion) -> Iterator[Window]:

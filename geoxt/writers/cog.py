@@ -30,6 +30,8 @@ _MAX_NAMES = 65536
 """GDAL lists category names from code 0 up; beyond this code a list would be mostly blank."""
 _SIDECARS = (".aux.xml", ".msk", ".msk.ovr", ".ovr")
 """Suffixes of the files in which GDAL keeps metadata, valid mask and overviews of a GeoTIFF."""
+_OTHER_FORMATS = {".bmp", ".csv", ".gpkg", ".img", ".jp2", ".jpeg", ".jpg", ".nc", ".png", ".vrt", ".webp", ".zarr"}
+"""Extensions of other formats."""
 _WIDER = {"bool": "uint8", "float16": "float32"}
 """Dtypes that rasterio cannot write, and dtypes that hold the same values."""
 
@@ -88,6 +90,9 @@ def to_cog(
     'map.tif'
     """
     path, layer = Path(path), as_layer(layer)
+    if path.suffix.lower() in _OTHER_FORMATS:
+        problem = f"Cannot write {str(path)!r}: a COG is a GeoTIFF, not a file of the extension {path.suffix!r}."
+        raise InputError(problem, remedy="Pass {path} with the extension .tif.", value=str(path), argument="path")
     if set(layer.dims) not in ({"y", "x"}, {"band", "y", "x"}):
         raise InputError(
             f"Cannot write the dimensions {tuple(map(str, layer.dims))} as a COG.",

@@ -9,7 +9,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geoxt.alignment import align
-from geoxt.errors import GridError, InputError, LabelError, OverlapError
+from geoxt.errors import GridError, InputError, LabelError, LabelWarning, OverlapError
 from geoxt.grid import coordinates
 from geoxt.legend import Legend
 from geoxt.metrics.maps import score
@@ -66,7 +66,10 @@ def test_labels_without_a_legend_are_scored_by_the_classes_of_the_map():
     predicted = make_layer(Legend((1, 2), ("water", "forest")))
     labels = make_layer(dtype="int16")
     labels[0], labels[1, :5] = -100, 255
-    scores = score(predicted, labels)
+    with pytest.warns(
+        LabelWarning, match="^5 pixels have the label 255, and are not scored: the classes of the map are 1, 2"
+    ):
+        scores = score(predicted, labels)
     assert scores["pixels"] == 65
     assert scores["iou"] == {"water": 1, "forest": 1}
     with pytest.raises(LabelError, match="neither states the classes"):

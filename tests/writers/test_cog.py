@@ -55,6 +55,11 @@ def test_gdal_reads_class_names(tmp_path):
     assert dict(enumerate(names)) == {**dict.fromkeys(range(10)), 1: "open water", 5: "forest & scrub", 9: "city"}
 
 
+def test_extension_of_another_format_raises(tmp_path):
+    with pytest.raises(InputError, match=r"not a file of the extension '\.png'\. Pass path= with the extension \.tif"):
+        to_cog(make_map((4, 4)), tmp_path / "map.png")
+
+
 def test_rio_cogeo_validates_the_file(tmp_path):
     validate = pytest.importorskip("rio_cogeo").cog_validate
     valid, errors, warnings = validate(str(to_cog(make_map(), tmp_path / "map.tif")))

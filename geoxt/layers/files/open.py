@@ -18,7 +18,7 @@ from geoxt.layers.exclude import flag_names
 from geoxt.layers.exclusion_masks import SomeExclude, split_exclude, with_masks
 from geoxt.layers.files.paths import customize, gather_files
 from geoxt.layers.files.product_scenes import product_scenes
-from geoxt.layers.files.scenes import choose_bands, grid_scenes, with_nodata, with_scale
+from geoxt.layers.files.scenes import choose_bands, grid_scenes, require_nodata, with_nodata, with_scale
 from geoxt.layers.headers import headers
 from geoxt.layers.native import assemble_layer, is_native
 from geoxt.layers.options import CogOptions
@@ -203,7 +203,9 @@ def open_cogs(
     if bands is not None:
         names = np.atleast_1d(bands).tolist()
         scenes, metadata = choose_bands(scenes, metadata, names, product, categorical=categorical)
-    if nodata is None and product is not None:
+    if nodata is not None:
+        require_nodata(scenes, nodata)
+    elif product is not None:
         nodata = product.nodata
     if nodata is not None:
         scenes = [with_nodata(scene, nodata) for scene in scenes]

@@ -102,6 +102,12 @@ def customize(
     check_baseline([product], baseline)
     if pattern is not None:
         template = Template(pattern) if isinstance(pattern, str) else pattern
+        if "date" in template.names and "%" not in template.form("date"):
+            problem = (
+                f"Cannot read dates by the pattern {template.pattern!r}: {{date}} has no format as {{date:%Y-%m-%d}}."
+            )
+            remedy = "Pass {pattern} with the codes of datetime.strptime, or with another name of the field."
+            raise InputError(problem, remedy=remedy, value=template.pattern, argument="pattern")
         product = replace(product, files=(template,), scenes=())
     if (scale is None) != (offset is None) and product.rules:
         argument, other = ("scale", "offset") if offset is None else ("offset", "scale")
@@ -192,17 +198,20 @@ def _product_files(folder: str, files: list[str], product: Product) -> list[Prod
     parsed = ((path, product.identify(path)) for path in files)
     matches = [(path, fields) for path, fields in parsed if fields is not None]
     if not matches:
-        forms = " or ".join(map(repr, product.patterns)) or "an unknown form"
-        problem = f"Cannot find files of {product.name} in {folder!r}: no name has the form {forms}; {_summary(files)}."
+        patterns = product.patterns if product.scenes else [template.pattern for template in product.files]
+        forms = " or ".join(map(repr, patterns)) or "an unknown form"
+        content = _summary(files, folder)
+        problem = f"Cannot find files of {product.name} in {folder!r}: no name has the form {forms}; {content}."
         remedy = "Pass {pattern} with the form of the names. Or pass another {product}."
         raise InputError(problem, remedy=remedy)
     return matches
 
 
-def _summary(files: list[str]) -> str:
+def _summary(files: list[str], folder: str | None = None) -> str:
     if not files:
         return "it holds no file"
-    examples = ", ".join(repr(path.rsplit("/", 1)[-1]) for path in files[:3])
+    inside = [path.split(f"{folder}/", 1)[-1] if folder else path.rsplit("/", 1)[-1] for path in files[:3]]
+    examples = ", ".join(map(repr, inside))
     return f"it holds {len(files)} files: {examples}{', …' if len(files) > 3 else ''}"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from odc.geo.geobox import GeoBox
 
 from geoxt.errors import InputError
@@ -131,6 +132,19 @@ def _find_band_name(metadata: LayerMetadata, name: str) -> str:
     """Return the name of a band by its name or its common name."""
     common = metadata.coords.get("common_name", ())
     return metadata.bands[common.index(name)] if name not in metadata.bands and common.count(name) == 1 else name
+
+
+def require_nodata(scenes: Iterable[Scene], nodata: float) -> None:
+    """Raise if all files state another nodata value than the caller, which would then have no effect."""
+    assets = [asset for scene in scenes for asset in scene.assets if asset is not None]
+    stated = {asset.nodata for asset in assets if asset.nodata is not None}
+    if any(asset.nodata is None for asset in assets) or any(
+        np.array_equal(value, nodata, equal_nan=True) for value in stated
+    ):
+        return
+    problem = f"Cannot take {nodata:g} as nodata: the files state {', '.join(f'{value:g}' for value in stated)}."
+    remedy = f"Leave {{nodata}} out. Mask further values by layer.where(layer != {nodata:g})."
+    raise InputError(problem, remedy=remedy, value=nodata, argument="nodata")
 
 
 def with_nodata(scene: Scene, nodata: float) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,16 +51,24 @@ def parse_times(times: SomeTimes | None) -> tuple[np.datetime64 | None, np.datet
     parts = times.split("/") if isinstance(times, str) else list(times) if isinstance(times, Sequence) else [times]
     try:
         first, last = parts if len(parts) == 2 else (*parts, *parts)
-        return _bound(first, end=False), _bound(last, end=True)
-    except ValueError as error:
+        start, end = _bound(first, end=False), _bound(last, end=True)
+    except (TypeError, ValueError) as error:
         problem = f"Cannot read an interval of time from {times!r}."
         remedy = "Pass {datetime} as '2020-06', '2020-06-01/2020-08-31' or a pair."
         raise InputError(problem, remedy=remedy, value=times, argument="datetime") from error
+    if start is not None and end is not None and end < start:
+        problem = f"Cannot select the interval {times!r}: its end is before its start."
+        raise InputError(
+            problem, remedy="Pass {datetime} with the earlier date first.", value=times, argument="datetime"
+        )
+    return start, end
 
 
 def _bound(time: Any, *, end: bool) -> np.datetime64 | None:
     if time is None or time in {"", ".."}:
         return None
+    if isinstance(time, str) and not re.match(r"\d{4}", time):
+        raise ValueError(time)  # pandas reads 01.02.2022 as the second of January
     if isinstance(time, str) and "T" not in time:
         period = pd.Period(time)
         return (period.end_time if end else period.start_time).to_datetime64()

@@ -282,7 +282,7 @@ def test_index_follows_the_baseline_of_a_store(tmp_path, store, attrs, baseline,
         return
     with pytest.raises(InputError, match="Cannot compute ndvi .*unknown. Open the layer with .*baseline="):
         geoxt.indices.append(layer, "ndvi")
-    with pytest.raises(InputError, match="depend on the processing baseline, which is None.*Pass .*baseline="):
+    with pytest.raises(InputError, match="depend on the processing baseline, which is unknown.*Pass .*baseline="):
         geoxt.open_zarr(tmp_path / store, product="sentinel2", rescale=True)
     with pytest.raises(InputError, match="a baseline without a product"):
         geoxt.open_zarr(tmp_path / store, baseline="05.09")

@@ -56,6 +56,16 @@ def test_scale_and_baseline_of_the_user(folder, options, scale, offset):
     assert set(np.unique(quality.values)) == {4, 9}
 
 
+def test_dates_without_a_format_and_names_of_another_form_raise(folder):
+    with pytest.raises(
+        InputError, match=r"'{date}/{band}\.tif': {date} has no format as {date:%Y-%m-%d}\. Pass pattern="
+    ):
+        open_cogs(folder, product="sentinel2", pattern="{date}/{band}.tif")
+    forms = r"no name has the form '{date:%d-%m-%Y}/{band}\.tif'; it holds \d+ files: 'B02\.tif'"
+    with pytest.raises(InputError, match=forms):
+        open_cogs(folder, product="sentinel2", pattern="{date:%d-%m-%Y}/{band}.tif")
+
+
 def test_scale_without_a_baseline_is_an_error(folder):
     options = {"product": "sentinel2", "pattern": "{band}.tif", "rescale": True}
     with pytest.raises(InputError, match=r"baseline='05.09'"):

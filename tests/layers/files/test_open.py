@@ -290,6 +290,14 @@ def test_distant_scenes_form_a_large_lazy_layer(write):
     assert not view_of(layer).read(Window(50_000, 0, 8, 8))[1].any()
 
 
+def test_nodata_beside_that_of_all_files_raises(write):
+    path, other = write(distinct((8, 8)), GRID, nodata=0), write(distinct((8, 8)), GRID)
+    with pytest.raises(InputError, match=r"5 as nodata: the files state 0\. Leave nodata= out\. Mask .*layer != 5"):
+        open_cogs(path, nodata=5)
+    for paths, nodata in ((path, 0), (other, 5), ([path, other], 0)):
+        assert open_cogs(paths, nodata=nodata).attrs["_FillValue"] == nodata
+
+
 def test_layer_is_cropped_to_bbox_or_geometry(tmp_path):
     pattern, names = landsat(tmp_path, lefts=(600_000, 606_000))
     layer = open_cogs(pattern, product="landsat8", groupby="day")

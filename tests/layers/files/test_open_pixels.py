@@ -94,7 +94,7 @@ def test_nodata_argument_applies_to_files_without_nodata(write):
     layer = open_cogs(write(distinct((60, 70)), GRID), nodata=7)
     assert layer.attrs["_FillValue"] == 7
     assert (~view_of(layer).read(full_window(GRID))[1]).sum() == 1
-    tagged = open_cogs(write(distinct((60, 70)), GRID, nodata=3), nodata=7)
+    tagged = open_cogs([write(distinct((60, 70)), GRID, nodata=3), write(distinct((60, 70)), GRID)], nodata=3)
     assert np.argwhere(~view_of(tagged).read(full_window(GRID))[1][0, 0]).tolist() == [[0, 2]]
 
 

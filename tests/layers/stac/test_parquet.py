@@ -23,6 +23,19 @@ START = datetime(2022, 5, 17, 10, 30, tzinfo=UTC)
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ("2022-02-15/2022-02-01", "its end is before its start"),
+        ("01.02.2022", "Cannot read an interval"),
+        (slice("2022"), "Cannot read an interval"),
+    ],
+)
+def test_other_intervals_raise(times, message):
+    with pytest.raises(InputError, match=message):
+        parse_times(times)
+
+
 def write_rows(path, rows, rows_per_group=None):
     parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=rows_per_group)
     return str(path)
