@@ -195,7 +195,7 @@ class OverflowWarning(GeoxtWarning):
 
 
 class DeviceWarning(GeoxtWarning):
-    """The memory of a device is exhausted, and a model runs in smaller batches."""
+    """A device runs a model in smaller batches, as its memory is exhausted, or slowly in a precision that it lacks."""
 
 
 class ScaleWarning(GeoxtWarning):

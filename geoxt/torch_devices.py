@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geoxt.errors import InputError
+from geoxt.errors import DeviceWarning, InputError
 from geoxt.types import Precision
 
 OPENED: dict[str, Device] = {}
@@ -86,7 +87,7 @@ class Device:
             torch.mps.empty_cache()
 
     def require_precision(self, precision: Precision) -> None:
-        """Raise if this device does not compute in a precision.
+        """Raise if this device does not compute in a precision, and warn if it does slowly.
 
         Raises
         ------
@@ -102,6 +103,8 @@ class Device:
         except (TypeError, RuntimeError):
             supported = False
         _require_supported(precision, self.name, supported=supported)
+        if self.torch_device.type == "cpu":
+            warn_slow_bfloat16()
 
     def precision(self, precision: Precision) -> AbstractContextManager[Any]:
         """Return a context in which models compute in a precision."""
@@ -276,6 +279,13 @@ def float64_device(device: torch.device) -> torch.device:
 def to_float64(tensor: Tensor) -> Tensor:
     """Return a tensor as float64, on the CPU if its device is MPS."""
     return tensor.to(float64_device(tensor.device), torch.float64)
+
+
+def warn_slow_bfloat16() -> None:
+    """Warn if this CPU has no bfloat16: oneDNN's emulation without AVX-512 is 70 times slower than float32."""
+    if torch.backends.cpu.get_cpu_capability() in {"AVX2", "NO AVX"}:
+        msg = "This CPU computes in bfloat16 many times slower than in float32. Pass precision='32'."
+        warnings.warn(msg, DeviceWarning, stacklevel=2)
 
 
 def forked_rng() -> AbstractContextManager[Any]:

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from geoxt import torch_devices as devices
-from geoxt.errors import InputError
+from geoxt.errors import DeviceWarning, InputError
 from geoxt.inference import predict
 from geoxt.inference.devices import parse_options
 from geoxt.models import Network
 from geoxt.torch_devices import resolve
+from geoxt.trainers.loop.processes import create_trainer
 
 from .test_devices import CARD, OPTIONS, Scale, make_layer
 
@@ -70,11 +71,16 @@ def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch):
     assert parse_options("cpu", model_device=torch.device("cuda:1")).devices == ("cpu",)
 
 
-def test_bfloat16_on_a_cpu_is_close():
-    expected, made = (
-        predict(make_layer(), Network(CARD), **OPTIONS, output="probabilities", device="cpu", precision=precision)
-        for precision in ("32", "bf16")
-    )
+def test_bfloat16_on_a_cpu_is_close_and_warns_without_its_arithmetic(monkeypatch):
+    layer, network, options = make_layer(), Network(CARD), {**OPTIONS, "output": "probabilities", "device": "cpu"}
+    expected = predict(layer, network, **options)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    made = predict(layer, network, **options, precision="bf16").compute()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with pytest.warns(DeviceWarning, match="many times slower"):
+        predict(layer, network, **options, precision="bf16")
+    with pytest.warns(DeviceWarning, match="many times slower"):
+        create_trainer(accelerator="cpu", precision="bf16", logger=False)
     np.testing.assert_allclose(made, expected, atol=0.05)
     assert (made != expected).any()
 

@@ -21,6 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 from torch.nn.parallel import DistributedDataParallel
 
 from geoxt.errors import InputError, ProcessError
+from geoxt.torch_devices import warn_slow_bfloat16
 from geoxt.trainers.config.transforms import reseed
 from geoxt.types import Precision
 
@@ -71,6 +72,8 @@ def create_trainer(
     if precision == "16" and trainer.strategy.root_device.type == "cpu":  # Lightning would compute in bfloat16
         msg = "Cannot train in precision '16' on the CPU: it does not compute in float16."
         raise InputError(msg, remedy="Pass {precision:'bf16'} or {precision:'32'}.", value=precision)
+    if precision == "bf16" and trainer.strategy.root_device.type == "cpu":
+        warn_slow_bfloat16()
     return trainer
 
 
