@@ -128,6 +128,11 @@ def knndm(
     OverlapError
         If the layer has no valid pixel.
 
+    Warns
+    -----
+    AssessmentWarning
+        If points are farther from the prediction points than the extent of these.
+
     See Also
     --------
     point_folds : The same distances for given folds.
@@ -201,7 +206,8 @@ def point_folds(
     Warns
     -----
     AssessmentWarning
-        If distances in the folds are clearly smaller than at prediction, so that accuracy is overestimated.
+        If distances in the folds are clearly smaller than at prediction, so that accuracy is overestimated, or points
+        are farther from the prediction points than the extent of these.
 
     Examples
     --------

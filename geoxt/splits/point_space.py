@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyproj
 from odc.geo import CRS
 
 from geoxt.crs import parse_crs, transformer
-from geoxt.errors import CRSError, InputError, optional_import
+from geoxt.errors import AssessmentWarning, CRSError, InputError, optional_import
 from geoxt.samplers.points import parse_points
 from geoxt.splits.prediction_points import prediction_points
 from geoxt.types import Array, Floats
@@ -94,7 +95,22 @@ def point_space(
     predicted, of_predicted = prediction_points(prediction, samples, seed)
     xy = _transform(xy, crs, target, "points")
     others = _transform(predicted, of_predicted, target, "prediction")
-    return PointSpace(xy=xy, crs=target, geodesic=geodesic), others
+    space = PointSpace(xy=xy, crs=target, geodesic=geodesic)
+    _warn_of_far_points(space, others)
+    return space, others
+
+
+def _warn_of_far_points(space: PointSpace, predicted: Floats) -> None:
+    """Warn of points that are farther from the prediction points than the extent of these."""
+    embedded = space.embed(predicted)
+    extent = float(np.linalg.norm(np.ptp(embedded, axis=0)))
+    distances = replace(space, xy=predicted).nearest(space.xy)
+    far = distances > extent
+    if extent > 0 and far.any():
+        text = f"{int(far.sum())} of {len(far)} points are farther from the prediction points, up to "
+        text += f"{distances.max():,.0f} {space.unit}, than the extent of these, {extent:,.0f} {space.unit}. "
+        text += "Check their coordinates and CRS."
+        warnings.warn(text, AssessmentWarning, stacklevel=4)
 
 
 def _transform(xy: Floats, source: CRS, target: CRS, name: str) -> Floats:

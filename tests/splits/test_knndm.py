@@ -5,6 +5,7 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
+import shapely.affinity
 import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 from shapely import box
@@ -91,7 +92,10 @@ def test_geodesic_distances_are_metres_on_the_ellipsoid():
     assert folds.unit == "m"
     projected = splits.point_folds(points.to_crs("EPSG:3832"), there, [0, 1, 0, 1], geodesic=True)
     assert_allclose(projected.in_folds, nearest, rtol=1e-6)
-    flat = splits.point_folds(points, there, [0, 1, 0, 1], geodesic=False)
+    with pytest.warns(
+        AssessmentWarning, match=r"1 of 4 points are farther .* 354 degree, than the extent of these, 51 degr"
+    ):
+        flat = splits.point_folds(points, there, [0, 1, 0, 1], geodesic=False)
     assert flat.unit == "degree"
     assert_allclose(flat.in_folds[2], 5)
 
@@ -216,3 +220,18 @@ def test_many_points_are_compared_without_the_exact_distribution():
     """SciPy's exact p-values overflow for samples of this size, and warn (an error in tests)."""
     points = (clustered(360, 30), CRS)
     assert splits.point_folds(points, AREA, np.arange(360) % 5, samples=1000).random_optimistic
+
+
+@pytest.mark.parametrize("geodesic", [False, True])
+def test_points_far_from_the_prediction_points_warn(geodesic):
+    """Swapped coordinates of two points: their distance to the area is larger than the area."""
+    xy = clustered(60) + np.array([500_000, 5_000_000])
+    area = shapely.affinity.translate(AREA[0], 500_000, 5_000_000), CRS
+    xy[:2] = xy[:2, ::-1]
+    far = np.hypot(*(xy[0] - [501_000, 5_001_000]))
+    with pytest.warns(
+        AssessmentWarning, match=r"2 of 60 points .* up to [\d,]+ m, than the extent of these, 1,\d+ m"
+    ) as log:
+        splits.knndm((xy, CRS), area, n_splits=4, samples=100, geodesic=geodesic)
+    stated = float(str(log[0].message).split("up to ")[1].split(" m")[0].replace(",", ""))
+    assert_allclose(stated, far, rtol=0.01 if not geodesic else 0.5)
