@@ -280,6 +280,12 @@ def _checked_counts(counts: Any) -> Array:
     if not np.isfinite(numbers).all() or (numbers < 0).any() or (numbers % 1 != 0).any():
         problem = "Cannot estimate from counts that are negative, fractional or not finite."
         raise InputError(problem, remedy="Pass {counts} as numbers of sampled pixels.", argument="counts")
+    body = numbers[:-1, :-1] if numbers.ndim == 2 else np.zeros((0, 0))
+    if min(body.shape) > 1 and body.any():
+        margins = np.block([[body, body.sum(1, keepdims=True)], [body.sum(0), body.sum()]])
+        if np.array_equal(numbers, margins):
+            problem = "Cannot estimate from counts whose last row and column are the sums of the others."
+            raise InputError(problem, remedy="Pass {counts} without totals.", argument="counts")
     if numbers.ndim == 3 and numbers.shape[1] != numbers.shape[2]:
         problem = f"Cannot estimate from {numbers.shape[1]} map classes and {numbers.shape[2]} reference classes."
         raise InputError(problem, remedy="Pass {counts} with the same classes twice.", argument="counts")

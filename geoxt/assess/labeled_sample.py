@@ -106,6 +106,8 @@ def estimate(
     map = None if map is None else as_layer(map)  # noqa: A001 (the map to assess, as in the literature)
     frame = _read(sample)
     require_sample(frame, reference, cluster)
+    numbers = ("stratum_pixels", "stratum_area", "pixel_area", "row", "col")  # text in CSV files
+    frame = frame.assign(**{name: pd.to_numeric(frame[name]) for name in numbers if name in frame.columns})
     frame = labeled_rows(frame, reference, unlabeled, cluster)
     survey = _survey(frame, cluster)
     areas = frame["pixel_area"].to_numpy(float)
@@ -227,6 +229,7 @@ def _reference_names(reference: Any, mapped: list[str], legend: Legend | None) -
             )
             problem += f"such as {mapped[0]!r}."
             raise InputError(problem, remedy="Pass {map}, whose legend names the codes.", argument="map")
+        _require_common_names(texts, names)
         return texts
     by_code = {text: legend.name(int(text)) for text in numbers if int(text) in legend.codes}
     ambiguous = [text for text, name in by_code.items() if text in names and text != name]
@@ -234,11 +237,37 @@ def _reference_names(reference: Any, mapped: list[str], legend: Legend | None) -
         problem = f"Cannot estimate: the reference {ambiguous[0]!r} is a name of the map's legend, and the code of "
         problem += f"{by_code[ambiguous[0]]!r}."
         raise InputError(problem, remedy="Give the classes of the map names that are not codes.", value=ambiguous[0])
+    unknown = [text for text in numbers if text not in by_code and text not in names]
+    if unknown:
+        problem = f"Cannot estimate: the reference {unknown[0]} is neither a code nor a name of the map's legend."
+        remedy = "Leave the reference empty where it is unknown. Or pass names of classes that the map lacks."
+        raise InputError(problem, remedy=remedy, value=unknown[0])
     codes = {text: name for text, name in by_code.items() if text != name}
     if codes:
         text = ", ".join(f"{code} {name}" for code, name in codes.items())
         warnings.warn(f"The reference has codes, taken as those of the map: {text}.", AssessmentWarning, stacklevel=3)
-    return [codes.get(text, text) for text in texts]
+    texts = [codes.get(text, text) for text in texts]
+    _require_common_names(texts, names)
+    return texts
+
+
+def _require_common_names(reference: list[str], names: set[str]) -> None:
+    """Raise if reference classes are none of the map's, or differ from one in case or underscores alone."""
+    spellings = {_spelling(name): name for name in names}
+    for text in sorted({*reference} - names):
+        if _spelling(text) in spellings:
+            problem = (
+                f"Cannot estimate: the reference {text!r} is not the class {spellings[_spelling(text)]!r} of the map."
+            )
+            raise InputError(problem, remedy="Write the names of classes as in the map.", value=text)
+    if not {*reference} & names:
+        problem = f"Cannot estimate: no class of the reference, {sorted({*reference})[:5]}, is a class of the map, "
+        problem += f"{sorted(names)[:5]}."
+        raise InputError(problem, remedy="Write the names or codes of classes as in the map.")
+
+
+def _spelling(name: str) -> str:
+    return name.casefold().replace("_", " ")
 
 
 def _integer_text(value: Any) -> str:

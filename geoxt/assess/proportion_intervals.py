@@ -39,6 +39,10 @@ class _Fractions:
     factor: Floats
     """Weight of hits: 2 for F1. Shape (ratios,)."""
 
+    def columns(self, part: slice) -> _Fractions:
+        """Return the fractions of some of the ratios."""
+        return _Fractions(**{item.name: getattr(self, item.name)[..., part] for item in fields(self)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Strata:
@@ -101,8 +105,16 @@ class ProportionLimits:
             "jeffreys" or "exact".
         """
         fractions = _fractions(survey, mapped, reference, weight, count)
-        strata = _strata(survey, mapped * count + reference, weight)
-        limits = np.split(np.stack(_limits(strata, fractions, interval)), [1, *(1 + np.arange(1, 4) * count)], axis=1)
+        if survey.clusters is None:
+            ends = np.stack(_limits(_strata(survey, reference, weight), fractions, interval))
+        else:  # errors are less alike within clusters than classes are
+            of_errors, of_classes = (_strata(survey, cells, weight) for cells in (mapped == reference, reference))
+            parts = (
+                (of_errors, fractions.columns(slice(None, -count))),
+                (of_classes, fractions.columns(slice(-count, None))),
+            )
+            ends = np.concatenate([np.stack(_limits(*part, interval)) for part in parts], axis=1)
+        limits = np.split(ends, [1, *(1 + np.arange(1, 4) * count)], axis=1)
         return cls(**{field.name: tuple(ends) for field, ends in zip(fields(cls), limits, strict=True)})
 
 
@@ -114,6 +126,8 @@ def _fractions(survey: Survey, mapped: Array, reference: Array, weight: Floats, 
     right, of_map, of_reference = table.diagonal(axis1=1, axis2=2), table.sum(2), table.sum(1)
     agreement = right.sum(1, keepdims=True)
     is_class = of_map > 0
+    # a stratum of several classes may hold pixels of classes of which no mapped pixel was sampled
+    is_class |= ~is_class.any(0) & (is_class.sum(1, keepdims=True) > 1)
     is_other = is_class.sum(1, keepdims=True) > is_class
     yes, no = np.full_like(is_class, True), np.full_like(is_class, False)
     return _Fractions(

@@ -13,6 +13,12 @@ from geoxt.errors import AssessmentWarning, InputError
 from geoxt.types import Mask
 
 COLUMNS = ("stratum", "stratum_pixels", "stratum_area", "pixel_area", REFERENCE)
+DESIGN = {*COLUMNS[:-1], POPULATION, "map_class", "probability", "id", "row", "col"}
+"""Columns that hold no reference."""
+_MISSING_TEXTS = ("", "nan", "NaN", "<NA>", "None")
+"""Texts of missing values, as `astype(str)` writes them."""
+_MAX_AREA_RATIO = 5
+"""Ratio of the mean pixel of a stratum to the smallest or largest sampled pixel above which units differ."""
 _MAX_SHOWN = 5
 """Strata, ids or values that a message names."""
 
@@ -38,6 +44,7 @@ def require_sample(frame: Any, reference: str, cluster: str | None) -> None:
             problem = f"Cannot estimate: {count} have no positive {name}, such as {str(value)!r}."
             raise InputError(problem, remedy=f"Restore the column {name} of the sample.", value=value)
     _require_strata(frame, cluster)
+    _require_areas(frame)
 
 
 def _require_columns(frame: Any, reference: str, cluster: str | None) -> None:
@@ -49,6 +56,9 @@ def _require_columns(frame: Any, reference: str, cluster: str | None) -> None:
         problem = f"Cannot estimate from a sample without the columns {missing}: the design is unknown."
         remedy = "Pass a sample drawn by assess.sample_design. Or pass {reference} for another column of labels."
         raise InputError(problem, remedy=remedy, value=missing, argument="reference")
+    if reference in DESIGN:
+        problem = f"Cannot take the column {reference!r} as the reference: it is of the design or of the map."
+        raise InputError(problem, remedy="Pass {reference} for another column.", value=reference, argument="reference")
     if "id" in frame.columns and frame["id"].duplicated().any():
         repeated = sorted(frame.loc[frame["id"].duplicated(), "id"].unique().tolist())
         problem = f"Cannot estimate: the ids {repeated[:_MAX_SHOWN]} are repeated."
@@ -92,6 +102,22 @@ def _require_strata(frame: Any, cluster: str | None) -> None:
         raise InputError(problem, remedy=remedy, value=name, argument="cluster")
 
 
+def _require_areas(frame: Any) -> None:
+    """Raise if the areas of strata and of their pixels are in different units."""
+    pixels, areas, pixel = (
+        pd.to_numeric(frame[name]).to_numpy(float) for name in ("stratum_pixels", "stratum_area", "pixel_area")
+    )
+    mean = areas / pixels
+    wrong = (mean > _MAX_AREA_RATIO * pixel.max()) | (mean * _MAX_AREA_RATIO < pixel.min())
+    if wrong.any():
+        k = int(np.flatnonzero(wrong)[0])
+        problem = (
+            f"Cannot estimate: the stratum {str(frame['stratum'].iloc[k])!r} has {pixels[k]:,.0f} pixels and a "
+            f"stratum_area of {areas[k]:,.6g} ha, and a pixel_area is {pixel[k]:,.6g} ha."
+        )
+        raise InputError(problem, remedy="Restore both columns, in hectares.", value=areas[k])
+
+
 def _require_all_strata(frame: Any, sizes: pd.Series) -> None:
     """Raise if the strata of the sample have fewer pixels than the population that it was drawn from."""
     if POPULATION not in frame.columns:
@@ -123,7 +149,7 @@ def labeled_rows(frame: Any, reference: str, unlabeled: str, cluster: str | None
         raise InputError(
             problem, remedy="Pass {unlabeled:'exclude'} or 'raise'.", value=unlabeled, argument="unlabeled"
         )
-    lacking = _without_reference(frame[reference])
+    lacking = _without_reference(frame, reference)
     rows = frame.groupby("stratum", sort=True).size()
     drawn = rows if cluster is not None else _drawn_pixels(frame, rows)
     present = frame[~lacking].groupby("stratum").size().reindex(rows.index, fill_value=0)
@@ -148,9 +174,12 @@ def labeled_rows(frame: Any, reference: str, unlabeled: str, cluster: str | None
     return frame[~lacking]
 
 
-def _without_reference(values: Any) -> Mask:
-    """Return whether references are missing or blank."""
-    return np.asarray(values.isna() | values.astype(str).str.strip().eq(""), dtype=bool)
+def _without_reference(frame: Any, reference: str) -> Mask:
+    """Return whether references are missing, blank, or the text of a missing value that is no class of the map."""
+    values = frame[reference]
+    classes = {*frame["map_class"].astype(str)} if "map_class" in frame.columns else set()
+    texts = [text for text in _MISSING_TEXTS if text not in classes]
+    return np.asarray(values.isna() | values.astype(str).str.strip().isin(texts), dtype=bool)
 
 
 def _drawn_pixels(frame: Any, rows: pd.Series) -> pd.Series:

@@ -151,3 +151,60 @@ def test_names_that_are_codes_of_other_classes_raise(layer, sample):
     tens = layer.assign_attrs(Legend((1, 2, 5), ("10", "20", "50")).attrs())
     numbers = sample.assign(reference=10 * layer.values[sample["row"], sample["col"]])
     assert assess.estimate(numbers, tens).overall.value == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.assign(reference=s["reference"].str.upper()), "'FOREST' is not the class 'forest' of the map"),
+        (lambda s: s.assign(reference="lake"), r"no class of the reference, \['lake'\], is a class of the map"),
+        (lambda s: s.assign(reference=-9999), "reference -9999 is neither a code nor a name"),
+        (lambda s: s.assign(stratum_area=s["stratum_area"] * 10), "stratum_area of .* ha, and a pixel_area is 0.09"),
+        (lambda s: s.assign(pixel_area=900.0), "and a pixel_area is 900"),
+    ],
+)
+def test_references_and_areas_that_are_not_those_of_the_map_raise(layer, sample, change, message):
+    with pytest.raises(InputError, match=message):
+        assess.estimate(change(sample), layer)
+
+
+@pytest.mark.parametrize("column", ["stratum", "map_class", "probability"])
+def test_columns_of_the_design_are_no_reference(sample, column):
+    with pytest.raises(InputError, match=f"the column '{column}' as the reference"):
+        assess.estimate(sample, reference=column)
+
+
+def test_texts_of_missing_values_are_no_classes(layer, sample):
+    texts = sample["reference"].where(sample.index > 3).astype(str)
+    with pytest.raises(InputError, match="4 of 60 sampled pixels have no reference"):
+        assess.estimate(sample.assign(reference=texts), layer)
+
+
+def test_tables_of_text_give_the_same_estimates(sample, tmp_path):
+    path = tmp_path / "sample.csv"
+    sample.drop(columns="geometry").to_csv(path, index=False)
+    assert_allclose(assess.estimate(path).area.value, assess.estimate(sample).area.value)
+
+
+def test_counts_with_totals_raise():
+    table = np.array([[66, 2], [4, 55]])
+    margins = np.block([[table, table.sum(1, keepdims=True)], [table.sum(0), table.sum()]])
+    with pytest.raises(InputError, match="last row and column are the sums of the others"):
+        assess.estimate_from_counts(margins, [2000, 1500, 3500])
+
+
+def test_classes_without_sampled_map_pixels_may_be_mapped():
+    """One stratum of several classes: 0 of 5 pixels of the last class were mapped as it."""
+    counts = np.zeros((1, 3, 3), int)
+    counts[0] = [[40, 2, 3], [1, 30, 2], [0, 0, 0]]
+    table = assess.estimate_from_counts(counts, [10_000])
+    assert table.producers.value[2] == table.producers.lower[2] == 0
+    assert 0.2 < table.producers.upper[2] < 0.7
+    assert assess.estimate_from_counts(counts[0, :2, :2], [6000, 4000]).producers.upper[1] < 1
+
+
+def test_a_constant_reference_has_no_r2():
+    numbers = wrap_xr(np.linspace(0, 10, 2000, dtype="float32").reshape(40, 50), GRID)
+    drawn = assess.sample_design(wrap_xr(np.ones((40, 50), "uint8"), GRID), 60, seed=0).assign(reference=5.0)
+    table = assess.estimate(drawn, numbers)
+    assert np.isnan([table.r2.value, table.r2.se]).all()
