@@ -276,7 +276,7 @@ def main() -> int:
     start, device = time.perf_counter(), resolve(args.device)
     results: dict[str, list[list[str]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        sizes = (160, 64, 2, 2) if args.quick else (8192, 256, 32, 60)
+        sizes = (96, 32, 2, 2) if args.quick else (8192, 256, 32, 60)
         setup = Setup(
             device=device,
             folder=Path(folder),

@@ -99,7 +99,7 @@ def graph_of(path):
             {"task": "change", "model": "test_fc_siam_diff", "options": {}}, (2, 2, 2, 16, 24), marks=pytest.mark.slow
         ),
         pytest.param(
-            {"task": "multilabel", "model": "resnet18", "options": {}, "size": (32, 32)},
+            {"task": "multilabel", "model": "test_classifier", "options": {}, "size": (32, 32)},
             (2, 2, 32, 32),
             marks=pytest.mark.slow,
         ),

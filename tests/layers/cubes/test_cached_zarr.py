@@ -117,10 +117,10 @@ def test_cold_warm_and_half_filled_cache_equal_the_array(store, kind):
     store.write(kind)
     rng = np.random.default_rng(1)
     layer = store.open()
-    for n in range(12):  # the first windows find an empty cache, the last a full one
+    for n in range(8):  # the first windows find an empty cache, the last a full one
         top, left = int(rng.integers(0, 59)), int(rng.integers(0, 69))
         window = Window(top, left, int(rng.integers(1, 61 - top)), int(rng.integers(1, 71 - left)))
-        layer = layer if n % 6 else store.open()
+        layer = layer if n % 4 else store.open()
         store.read(layer, window, rng.permutation(3)[: rng.integers(1, 4)].tolist())
     (entry,) = entries_of(store.cache)
     assert entry.source == f"{store.server.url}/a.zarr/b"
