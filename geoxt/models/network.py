@@ -20,6 +20,8 @@ from geoxt.types import SomePath
 
 CARD = "geoxt"
 """Checkpoint key of the model card."""
+_OUTPUTS = {"pixels": "maps", "image": "one vector per image", "instances": "boxes"}
+"""Output of architectures by the unit that has a label."""
 PREFIX = "network."
 """Prefix of the network's weights in a checkpoint."""
 
@@ -121,15 +123,26 @@ def by_channel(numbers: Tensor, output: Tensor) -> Tensor:
 
 
 def _build_body(card: Card, seed: int) -> nn.Module:
-    series = any(tasks.get(task).takes_series for task in get(card.model).tasks)
-    if card.kind.is_supervised and series != card.kind.takes_series:
-        dates = "several dates" if series else "one date"
-        msg = f"Cannot build {card.model!r} for {card.task}: it takes images of {dates}."
-        others = ", ".join(names(task=card.task))
-        raise InputError(msg, remedy=f"Pass {{model:{card.kind.model!r}}}, or another of {others}.", value=card.model)
+    if card.kind.is_supervised:
+        _require_task(card)
     with forked_rng():
         torch.manual_seed(seed)
         return create(card.model, in_chans=len(card.bands), num_classes=len(card.codes), **card.options)
+
+
+def _require_task(card: Card) -> None:
+    """Raise if the architecture takes another number of dates than the task, or predicts for another unit."""
+    served = [tasks.get(task) for task in get(card.model).tasks]
+    series, targets = any(kind.takes_series for kind in served), {kind.target for kind in served}
+    if series == card.kind.takes_series and card.kind.target in targets:
+        return
+    if series != card.kind.takes_series:
+        reason = f"it takes images of {'several dates' if series else 'one date'}"
+    else:
+        reason = f"its outputs are {' or '.join(_OUTPUTS[target] for target in sorted(targets & set(_OUTPUTS)))}"
+    msg = f"Cannot build {card.model!r} for {card.task}: {reason}."
+    others = ", ".join(names(task=card.task))
+    raise InputError(msg, remedy=f"Pass {{model:{card.kind.model!r}}}, or another of {others}.", value=card.model)
 
 
 def save_checkpoint(network: Network, path: SomePath) -> Path:

@@ -196,6 +196,9 @@ class SampleDataModule(ResumableDataModule):
         for index in range(len(self.train)):
             sample = dict(self.train[index])
             labels, valid = torch.as_tensor(entry(sample, key)), sample.get(f"{key}_valid")
+            if kind.target == "image" and labels.numel() > 1:
+                msg = f"Cannot use {key!r} as the class of an image: it has the shape {tuple(labels.shape)}."
+                raise LabelError(msg, remedy="Pass {task:'multilabel'} for several labels per image.", argument="task")
             values = torch.unique(labels if valid is None else labels[valid])
             codes |= set(values[values >= 0].tolist())  # negative codes are unknown
             if len(codes) > MAX_CODES:

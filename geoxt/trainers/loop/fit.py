@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,6 +21,7 @@ from pytorch_lightning.strategies import Strategy
 from geoxt.bridge.malloc import keep_freed_memory
 from geoxt.errors import InputError
 from geoxt.metrics.scores import Scores
+from geoxt.models import Network, from_checkpoint
 from geoxt.progress import shows_bars
 from geoxt.storage import atomic_write, remove_stale, temporary_prefix
 from geoxt.torch_devices import forked_rng
@@ -241,7 +243,7 @@ def require_trainer_options(options: Mapping[str, Any]) -> None:
 
 
 def evaluate(
-    task: pl.LightningModule,
+    task: pl.LightningModule | Network | SomePath,
     data: pl.LightningDataModule,
     *,
     accelerator: str = "auto",
@@ -254,7 +256,7 @@ def evaluate(
     Parameters
     ----------
     task
-        A trained `Task`.
+        A trained `Task`, its network, or the path of its checkpoint.
     data
         Data module with a test part.
     accelerator, devices, strategy, num_nodes
@@ -269,7 +271,8 @@ def evaluate(
     Raises
     ------
     InputError
-        If a device is missing, or the data does not divide its samples among several processes.
+        If `task` is no task of geoxt, a device is missing, or the data does not divide its samples among several
+        processes.
     ProcessError
         If another process has ended or does not answer.
 
@@ -280,7 +283,12 @@ def evaluate(
     >>> scores["miou"], scores["iou"]["forest"]  # doctest: +SKIP
     >>> scores.to_dataframe(), scores.plot()  # doctest: +SKIP
     """
-    if not isinstance(task, Task) or not len(data.test_dataloader()):
+    if isinstance(task, str | PathLike):
+        task = from_checkpoint(task)
+    if isinstance(task, Network):
+        task = Task(task)
+    _require_task(task)
+    if not isinstance(task, Task) or not len(data.test_dataloader()):  # self-supervision has no scores
         return Scores()
     history = TestHistory()
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}

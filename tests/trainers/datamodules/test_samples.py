@@ -7,6 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
+from geoxt.errors import LabelError
 from geoxt.trainers import SampleDataModule
 
 
@@ -44,6 +45,15 @@ def test_card_takes_band_names_as_list_or_array(bands):
     data = SampleDataModule([{"image": torch.rand(2, 4, 4), "label": torch.tensor(label)} for label in (0, 1)])
     assert data.card(model="test_resnet18", bands=bands).bands == ("red", "nir")
     assert data.card(model="test_resnet18").bands == ("band 1", "band 2")
+
+
+def test_vectors_are_no_classes():
+    data = SampleDataModule([{"image": torch.rand(2, 4, 4), "label": torch.tensor([1, 0, 1])}])
+    with pytest.raises(
+        LabelError, match=r"'label' as the class of an image: it has the shape \(3,\)\. Pass task='multilabel'"
+    ):
+        data.card(model="test_resnet18")
+    assert len(data.card(model="test_resnet18", task="multilabel").codes) == 3
 
 
 @pytest.mark.usefixtures("forked")

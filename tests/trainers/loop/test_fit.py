@@ -21,7 +21,7 @@ from geoxt.models import Network, from_checkpoint
 from geoxt.samplers import GridRegion, Region
 from geoxt.splits import by_block
 from geoxt.testing import make_grid
-from geoxt.trainers import Recipe, Task, WindowDataModule, fit
+from geoxt.trainers import Recipe, Task, WindowDataModule, evaluate, fit
 from geoxt.trainers.datamodules.layer_windows import tiles
 from geoxt.trainers.loop.callbacks import ema_average
 from geoxt.trainers.loop.optimizers import configure
@@ -73,6 +73,9 @@ def test_fit_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path,
     predicted = predict(data["image"], tmp_path / "model.ckpt", size=32, overlap=8)
     np.testing.assert_array_equal(predicted, predict(data["image"], task, size=32, overlap=8))
     assert (predicted.to_numpy()[:, :4] == 0).all()
+    scores = evaluate(task, module)
+    assert scores["pixels"] > 0
+    assert dict(evaluate(tmp_path / "model.ckpt", module)) == dict(evaluate(network, module)) == dict(scores)
     assert score(predicted, data["mask"], region=module.split.test)["accuracy"] > 0.9
 
 
@@ -229,6 +232,12 @@ def test_invalid_arguments_raise(module, data):
         fit(torch.nn.Conv2d(1, 1, 1), module, epochs=1)
     with pytest.raises(InputError, match=r"Cannot fit a LightningModule.*Trainer\(\)\.fit\(module, datamodule=data\)"):
         fit(pl.LightningModule(), module, epochs=1)
+    with pytest.raises(
+        InputError, match="'resnet18' for segmentation: its outputs are one vector per image. Pass model='unet'"
+    ):
+        Task(module.card(model="resnet18"))
+    with pytest.raises(InputError, match="Cannot fit a Conv2d"):
+        evaluate(torch.nn.Conv2d(1, 1, 1), module)
     with pytest.raises(InputError, match=r"Cannot make a task of a Conv2d\. Pass card="):
         Task(torch.nn.Conv2d(1, 1, 1))
     with pytest.raises(InputError, match="the 2 time steps as on one image"):
