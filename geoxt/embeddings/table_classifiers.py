@@ -247,6 +247,7 @@ def _require_classes(labels: Array, target: str) -> None:
 
 
 def _with_attrs(estimator: Any, table: Any) -> Any:
-    """Return an estimator with the attributes of the embeddings that it was fitted to, which `predict` compares."""
+    """Return an estimator with the attributes of the pixels that it was fitted to, which `predict` compares."""
     estimator.embedding_attrs_ = {name: table.attrs[name] for name in NAMES if name in table.attrs}
+    estimator.radiometry_ = dict(table.attrs.get("radiometry", {}))
     return estimator

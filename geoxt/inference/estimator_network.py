@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
 from geoxt.errors import InputError, optional_import
+from geoxt.inference.model_bands import bands_of
 from geoxt.inference.neighbor_votes import NeighborVotes
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network
 from geoxt.source.embedding_attrs import require_equal_embeddings
+from geoxt.tables.layer_values import radiometry_of
 from geoxt.tasks import Output
 from geoxt.types import Array
 
@@ -174,10 +177,26 @@ class EstimatorNetwork(Network):
         method = "predict" if labels else "predict_proba"
         return EstimatorNetwork(self.card, self._estimator, method=method, classes=self._classes)
 
-    def require_attrs(self, attrs: Mapping[Any, Any]) -> None:
-        """Raise if the estimator was fitted to embeddings of another model, version or patch size than a layer's."""
+    def require_attrs(self, layer: xr.DataArray, selected: xr.DataArray) -> None:
+        """Raise if the estimator was fitted to other embeddings, or to values of other scales, than those of a layer.
+
+        Parameters
+        ----------
+        layer
+            The layer.
+        selected
+            The bands of the model, in its order.
+        """
         fitted = getattr(self._estimator, "embedding_attrs_", {})
-        require_equal_embeddings(fitted, attrs, ("the estimator", "the layer"))
+        require_equal_embeddings(fitted, layer.attrs, ("the estimator", "the layer"))
+        scales = getattr(self._estimator, "radiometry_", {})
+        stated = radiometry_of(layer) if scales else {}
+        for name, band in zip(self.card.bands, bands_of(selected) or (), strict=False):
+            if name in scales and band in stated and scales[name] != stated[band]:
+                msg = f"Cannot predict: values of {band!r} are {stated[band]} in the layer, and {scales[name]} in the "
+                msg += f"table to which the {type(self._estimator).__name__} was fitted."
+                remedy = "Open the {layer} with the same rescale= as for the table."
+                raise InputError(msg, remedy=remedy, value=stated[band], argument="layer")
 
     def legend_of_channels(self, legend: Legend | None) -> Legend | None:
         """Return the legend in the order of the channels: by code, or by name if the labels are texts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ def weights_digest(model: nn.Module) -> str:
     digest = hashlib.sha1(usedforsecurity=False)
     if isinstance(model, Encoder):
         digest.update(repr(_rounded([model.steps, model.channels, model.fill.flatten().tolist()])).encode())
-        model = cast("nn.Module", model.body)
+        model = model.body
     _add_weights(digest, model)
     return digest.hexdigest() if model.state_dict() else ""
 

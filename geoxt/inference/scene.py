@@ -288,7 +288,7 @@ def _predict(
     card = network.card if isinstance(network, Network) else None
     selected = select_bands(layer, card, bands)
     if isinstance(network, EstimatorNetwork):
-        network.require_attrs(layer.attrs)
+        network.require_attrs(layer, selected)
     dates = 1 if card is None else card.kind.dates
     series = dates != 1 if series is None else series
     # A pixel that is missing at one of a fixed number of dates cannot be compared.
@@ -315,8 +315,8 @@ def _predict(
     prediction = _layer(array, map_grid.grid, kind, names, chunks)
     if kind.name == "embeddings":
         prediction.attrs |= embedding_attrs(network, runner, layer, size, map_grid)
-        names = [f"band_{number}" for number in range(1, map_grid.channels + 1)]  # as files name bands
-        prediction = prediction if "band" in prediction.coords else prediction.assign_coords(band=names)
+        if "band" not in prediction.coords:  # named as in files
+            prediction = prediction.assign_coords(band=[f"band_{n}" for n in range(1, map_grid.channels + 1)])
     dated = steps is not None and "time" in selected.coords
     return prediction.assign_coords(time=selected["time"]) if dated else prediction
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from geoxt.errors import InputError
 from geoxt.grid import grid_of
 from geoxt.regions.region import layers_in
 from geoxt.samplers.points import block_windows
-from geoxt.source import View, view_of
+from geoxt.source import View, resolve_attrs, view_of
 from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats
@@ -100,6 +100,28 @@ def embedding_attrs(data: SomeData) -> dict[str, str]:
         for layer in layers_in(ds)
     }
     return {name: str(value) for name, value in common_embedding_attrs(layers).items() if name in NAMES}
+
+
+def radiometry_of(data: SomeData) -> dict[str, str]:
+    """Return whether the values of each column are physical or stored, with scale and offset, where layers state it."""
+    texts: dict[str, set[str]] = {}
+    for ds in nodes_of(data).values():
+        for layer in map(resolve_attrs, layers_in(ds)):
+            names = _band_names(layer)
+            for position, name in enumerate(names):
+                texts.setdefault(name, set()).add(_radiometry(layer.attrs, position, len(names)))
+    return {name: next(iter(stated)) for name, stated in texts.items() if len(stated) == 1 and "" not in stated}
+
+
+def _radiometry(attrs: Mapping[Any, Any], position: int, count: int) -> str:
+    """Return the radiometry of a band as text, "" if it is unknown."""
+    if "scales" not in attrs:
+        return "physical" if str(attrs.get("radiometry", "")).startswith("physical") else ""
+    pairs = list(zip(np.atleast_1d(attrs["scales"]), np.atleast_1d(attrs.get("offsets", 0.0)), strict=False))
+    if len(pairs) != count and len(set(pairs)) != 1:  # some bands were selected
+        return ""
+    scale, offset = pairs[position if len(pairs) == count else 0]
+    return f"stored, of scale {float(scale):g} and offset {float(offset):g}"
 
 
 def _band_names(layer: xr.DataArray) -> list[str]:

@@ -16,7 +16,7 @@ from geoxt.crs import parse_crs, transformer
 from geoxt.errors import CRSError, InputError, NodataWarning, OverlapError, optional_import
 from geoxt.footprints import to_pixels
 from geoxt.regions.rasterize import in_pixels, rectangles
-from geoxt.tables.layer_values import LayerValues, embedding_attrs
+from geoxt.tables.layer_values import LayerValues, embedding_attrs, radiometry_of
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats
 
@@ -122,7 +122,7 @@ def extract(data: SomeData, geometries: Any, *, reduce: Reduction | Sequence[Red
     frame = _frame(geometries, gpd)
     areal = _is_areal(frame)
     reductions = _reductions(reduce, areal=areal)
-    attrs = embedding_attrs(data)
+    attrs = {**embedding_attrs(data), "radiometry": radiometry_of(data)}
     nodes = {node: LayerValues.of(ds) for node, ds in nodes_of(data).items()}
     names = _names(nodes, frame, reductions)
     parts = _in_polygons(frame, nodes) if areal else _at_points(frame, nodes)

@@ -1,5 +1,6 @@
 """Classifiers of tables equal scikit-learn on the same rows, and few or missing classes raise."""
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,11 +11,12 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
+import geoxt
 from geoxt.embeddings import knn, linear_probe, random_forest
 from geoxt.errors import InputError, NodataWarning
 from geoxt.grid import coordinates
 from geoxt.inference import predict
-from geoxt.testing import make_grid
+from geoxt.testing import make_grid, make_layer
 
 BANDS = ["A0", "A1", "A2"]
 
@@ -102,6 +104,35 @@ def test_other_options_raise(table):
     table.attrs = {}
     with pytest.raises(InputError, match="no columns are stated"):
         knn(table)
+
+
+PHYSICAL = {"radiometry": "physical: stored * scale + offset, of each scene and band"}
+
+
+def stored(offset):
+    return {"radiometry": "as stored: …", "scales": [1e-4] * 2, "offsets": [offset] * 2}
+
+
+@pytest.mark.parametrize(
+    ("attrs", "others"),
+    [
+        (PHYSICAL, [stored(0.0)]),
+        (stored(0.0), [PHYSICAL, stored(-0.1)]),  # baselines 03.01 and 04.00
+        ({}, []),
+    ],
+)
+def test_values_of_another_scale_raise(attrs, others):
+    values = np.random.default_rng(0).normal(size=(2, 8, 8)).astype("float32")
+    image = make_layer(values, bands=["red", "nir"]).assign_attrs(attrs)
+    centers = gpd.points_from_xy(image.x[[0, 2, 4, 6]], image.y[[1, 2, 3, 4]])
+    points = gpd.GeoDataFrame({"class": list("abab")}, geometry=centers, crs=image.odc.crs)
+    fitted = knn(geoxt.extract(image, points), n_neighbors=1)
+    assert predict(image, fitted).shape == predict(image.sel(band=["nir", "red"]), fitted).shape == (8, 8)
+    for other in others:
+        with pytest.raises(InputError, match="values of 'red' are .* in the layer, and .* in the table.*rescale="):
+            predict(make_layer(values, bands=["red", "nir"]).assign_attrs(other), fitted)
+    unknown = make_layer(values, bands=["red", "nir"])
+    assert predict(unknown, fitted).shape == (8, 8)
 
 
 def test_embeddings_of_another_model_raise(table):

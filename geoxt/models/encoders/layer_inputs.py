@@ -226,13 +226,33 @@ def _require_depth(layer: Any, units: set[Units], model: str) -> None:
         raise InputError(msg, remedy=remedy, value=dtype, argument="bands")
 
 
+def _of_band(layer: Any, key: str, position: int, model: str) -> float | None:
+    """Return the scale or offset of a band in the attributes of a layer, `None` if it states none.
+
+    Raises
+    ------
+    InputError
+        If bands differ in it, and some were selected, so that their numbers are not known.
+    """
+    numbers = np.atleast_1d(getattr(layer, "attrs", {}).get(key, [])).tolist()
+    if not numbers:
+        return None
+    if len(set(numbers)) == 1:
+        return float(numbers[0])
+    if len(numbers) != np.atleast_1d(layer["band"]).size:
+        msg = f"Cannot convert values for {model!r}: the layer states {len(numbers)} {key}, and has other bands."
+        remedy = "Pass {bands}, a layer opened with bands= or rescale=True, instead of a selection of bands."
+        raise InputError(msg, remedy=remedy, argument="bands")
+    return float(numbers[position])
+
+
 def _conversion(layer: Any, position: int, units: Units, factor: float, model: str) -> tuple[float, float]:
     """Return factor and offset that convert the values of a layer's band to the units of the model."""
     if units == "any":
         return 1.0, 0.0
     attrs = getattr(layer, "attrs", {})
     layer_units = str(attrs.get("units", "")).strip().lower()
-    scales, offsets = attrs.get("scales"), attrs.get("offsets")
+    scale, offset = (_of_band(layer, key, position, model) for key in ("scales", "offsets"))
     if units == "decibel" and layer_units and layer_units not in _DECIBEL:
         msg = f"Cannot pass values in {attrs['units']!r} to {model!r}: it takes backscatter in dB."
         raise InputError(
@@ -243,8 +263,7 @@ def _conversion(layer: Any, position: int, units: Units, factor: float, model: s
         raise InputError(
             msg, remedy="Pass {bands}, a layer in units of the model.", value=layer_units, argument="bands"
         )
-    is_scaled = scales is not None and position < len(scales) and scales[position] != 1
-    is_reflectance = layer_units == "1" or (units == "byte" and is_scaled)
+    is_reflectance = layer_units == "1" or (units == "byte" and scale not in (None, 1))
     if units in ("byte", "stored") and is_reflectance:
         expected = "bytes (0 to 255)" if units == "byte" else "stored numbers"
         msg = f"Cannot pass reflectance to {model!r}: it takes {expected}."
@@ -253,10 +272,9 @@ def _conversion(layer: Any, position: int, units: Units, factor: float, model: s
     if units != "reflectance":
         return 1.0, 0.0
     radiometry = str(attrs.get("radiometry", ""))
-    if scales is None and radiometry.startswith("as stored"):
+    if scale is None and radiometry.startswith("as stored"):
         msg = f"Cannot pass a layer to {model!r}, which takes reflectance: the layer is {radiometry}."
         raise InputError(msg, remedy="Pass {bands}, a layer opened with rescale=True.", argument="bands")
-    if scales is not None and offsets is not None and position < len(scales):
-        scale, offset = float(scales[position]) * factor, float(offsets[position]) * factor
-        return round(scale, 9), round(offset, 6)
+    if scale is not None and offset is not None:
+        return round(scale * factor, 9), round(offset * factor, 6)
     return (factor, 0.0) if layer_units == "1" else (1.0, 0.0)

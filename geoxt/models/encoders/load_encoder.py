@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from geoxt.errors import InputError
 from geoxt.models.card import Card
@@ -217,8 +217,7 @@ def _units(weights: Weights, options: Mapping[str, Any]) -> tuple[Units, ...]:
         radar, scaling = set(weights.bands or ("",)) <= {"VV", "VH"}, weights.scaling
         decibel = radar and scaling is not None and max(scaling[0]) < 0  # power is not negative
         declared = "byte" if byte else "reflectance" if optical else "decibel" if decibel else "stored"
-    units: tuple[Units, ...] = tuple(declared) if isinstance(declared, (list, tuple)) else (declared,) * count  # type: ignore[assignment]
-    return units
+    return tuple(cast("Sequence[Units]", declared) if isinstance(declared, (list, tuple)) else [declared] * count)
 
 
 def _normalization(

@@ -102,6 +102,14 @@ def test_stored_numbers_are_converted_by_scale_and_offset():
     assert inputs.notes == ("Values are converted to the units of the model.",)
 
 
+def test_scales_of_selected_bands_are_those_of_all_or_refused():
+    image = layer("B04", "B03", "B02", scales=[1e-4] * 3, offsets=[-0.1] * 3)
+    assert match(image.sel(band=["B02", "B03"]), names=("B02", "B03")).offset == (-1000.0, -1000.0)
+    differing = layer("B04", "B03", "B02", scales=[2e-4, 1e-4, 1e-4], offsets=[0.0] * 3)
+    with pytest.raises(InputError, match="states 3 scales, and has other bands.*rescale=True"):
+        match(differing.sel(band=["B02", "B04"]), names=("B02", "B04"))
+
+
 def test_reflectance_is_converted_and_plain_numbers_are_not():
     assert match(layer(*NAMES[:3], units="1"), names=NAMES[:3]).scale == (10_000.0,) * 3
     plain = match(layer(*NAMES[:3]), names=NAMES[:3])

@@ -73,6 +73,14 @@ def test_unsupported_weights_state_reason_and_alternative(row):
     assert row.unsupported in str(error.value)
 
 
+def test_rows_load_or_state_why_not():
+    assert len(ROWS) == 182
+    silent = [
+        row.name for row in ROWS if row.unsupported is None and row.encoder is None and not (row.timm and row.bands)
+    ]
+    assert silent == []
+
+
 def test_families_are_suggested():
     with pytest.raises(InputError, match="Did you mean torchgeo:SatCLIP_Weights.SATCLIP_VIT16_L40"):
         models.load("satclip", bands=["B02"])
