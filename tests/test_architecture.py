@@ -62,6 +62,7 @@ OPTIONAL |= {
     "joblib",
     "jsonargparse",
     "kornia",
+    "onnx",
     "onnxruntime",
     "pooch",
     "safetensors",

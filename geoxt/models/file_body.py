@@ -91,9 +91,12 @@ class FileBody(nn.Module):
         elif isinstance(output, (tuple, list)):
             outputs = dict(enumerate(output))
         head = next(iter(outputs)) if self.head is None and len(outputs) == 1 else self.head
+        if isinstance(head, int) and 0 <= head < len(outputs):
+            head = list(outputs)[head]
         if head not in outputs or not isinstance(outputs[head], Tensor):
             names = ", ".join(map(repr, outputs))
-            msg = f"Cannot take the output {self.head!r} of the model {self.title!r} with the outputs {names}."
+            output = "an output" if self.head is None else f"the output {self.head!r}"
+            msg = f"Cannot take {output} of the model {self.title!r} with the outputs {names}."
             raise InputError(msg, remedy=f"Pass {{head}}, one of {names}.", value=self.head, argument="head")
         selected: Tensor = outputs[head]
         return selected

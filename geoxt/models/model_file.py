@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoxt.errors import GeoxtError, InputError, ReadError
+from geoxt.errors import GeoxtError, InputError, ReadError, optional_import
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.checkpoint import from_checkpoint
@@ -166,6 +166,7 @@ def _read(path: Path, file_format: Format, *, trust: bool) -> _Contents:
     try:
         content = path.read_bytes()
         if file_format == "onnx":
+            content = _with_weights(content, path)
             session = onnx_session(content, torch.device("cpu"))
             return _Contents(model=content, texts=dict(session.get_modelmeta().custom_metadata_map))
         check = check_pt2 if file_format == "pt2" else check_torchscript
@@ -180,8 +181,22 @@ def _read(path: Path, file_format: Format, *, trust: bool) -> _Contents:
     except Exception as error:  # onnxruntime, torch and zipfile raise errors of many types
         reason = str(error).strip().partition("\n")[0]
         msg = f"Cannot read the model {str(path)!r} ({type(error).__name__}: {reason})."
-        remedy = "Pass a {model} whose file is complete, with its weights inside."
+        remedy = "Pass a {model} whose file exists and is complete, with the files of its weights beside it."
         raise ReadError(msg, remedy=remedy, value=path) from error
+
+
+def _with_weights(content: bytes, path: Path) -> bytes:
+    """Return an ONNX model with the weights of other files, which torch's exporter writes, inside.
+
+    onnxruntime would read them from the working directory, if it holds files of these names.
+    """
+    if b"location" not in content:
+        return content
+    with optional_import("onnx", "onnx", "read an ONNX model"):
+        import onnx
+    model = onnx.load_model_from_string(content)
+    onnx.load_external_data_for_model(model, str(path.absolute().parent))
+    return bytes(model.SerializeToString())
 
 
 def _item(
@@ -224,6 +239,7 @@ def _described_network(
     """Return a network with a model card from the arguments, else from the MLM item."""
     title, fields = body.title, item or ModelItem()
     shape = body.runtime().shape or ()
+    _require_channels_first(title, shape, len(bands or fields.bands))
     names = _bands(title, bands, fields.bands, shape[-3] if len(shape) > 3 else None)
     is_described = item is not None and names == fields.bands
     means = _numbers("mean", mean, fields.mean if is_described else None, len(names))
@@ -275,13 +291,25 @@ def _bands(
     return names
 
 
+def _require_channels_first(title: str, shape: tuple[int | None, ...], channels: int) -> None:
+    """Raise if the input has the bands last, (N, H, W, C), as models of TensorFlow."""
+    if len(shape) == 4 and shape[1] != channels and shape[3] == channels:
+        msg = f"Cannot use the model {title!r}: its input has the bands last, (N, H, W, {channels})."
+        remedy = "Export it with the dimensions batch, bands, height and width, in this order."
+        raise InputError(msg, remedy=remedy, value=shape, argument="model")
+
+
 def _numbers(
     argument: str, requested: float | Sequence[float] | None, default: tuple[float, ...] | None, count: int
 ) -> tuple[float, ...] | None:
     """Return a number per band."""
     if requested is None:
         return default
-    numbers = tuple(np.atleast_1d(np.asarray(requested, float)).tolist()) * (count if np.ndim(requested) == 0 else 1)
+    try:
+        numbers = tuple(np.atleast_1d(np.asarray(requested, float)).tolist())
+    except (TypeError, ValueError):
+        numbers = ()
+    numbers *= count if np.ndim(requested) == 0 else 1
     if len(numbers) != count:
         msg = f"Cannot scale {count} bands by {argument} of {len(numbers)} numbers."
         raise InputError(msg, remedy=f"Pass {{{argument}}} with a number per band.", value=requested, argument=argument)
@@ -307,6 +335,10 @@ def _require_task(title: str, card: Card, output: Tensor) -> None:
     height, width = card.size
     sizes: dict[str | None, list[tuple[int, ...]]] = {"pixels": [(height, width)], "image": [(), (1, 1)]}
     spatial = tuple(output.shape[2:])
+    has_classes = card.kind.activation in {"softmax", "sigmoid"}
+    if has_classes and (output.ndim == 3 or output.shape[1] == 1) and bool((output == output.round()).all()):
+        msg = f"Cannot use the model {title!r} for {card.task}: its output is whole numbers, such as class codes."
+        raise InputError(msg, remedy="Export it without its argmax, with a channel per class.", argument="model")
     if output.ndim in {2, 4} and spatial in sizes.get(card.kind.target, [spatial]):
         return
     expected = f"(channels, {height}, {width})" if card.kind.target == "pixels" else "(channels,)"
@@ -318,6 +350,11 @@ def _require_task(title: str, card: Card, output: Tensor) -> None:
 def _classes(title: str, card: Card, legend: Legend | None, output: Tensor) -> Legend:
     """Return the classes of the channels; quantities without names are numbered."""
     channels, has_classes = output.shape[1], card.kind.activation in {"softmax", "sigmoid"}
+    if not isinstance(legend, Legend | None):
+        msg = f"Cannot name the classes of the model {title!r} by {legend!r}."
+        raise InputError(
+            msg, remedy="Pass {legend:Legend((0, 1), ('land', 'water'))}.", value=legend, argument="legend"
+        )
     if legend is None and not has_classes:
         return Legend(tuple(range(channels)))
     if legend is None:
@@ -337,16 +374,21 @@ def _is_activated(title: str, card: Card, output: Tensor, activation: Activation
         msg = f"Cannot apply {activation} to the output of a model for {card.task}."
         remedy = f"Pass {{activation}}, {expected!r} or 'identity'."
         raise InputError(msg, remedy=remedy, value=activation, argument="activation")
+    fractions = bool(((output >= 0) & (output <= 1)).all())
+    sums_to_one = output.shape[1] > 1 and bool(torch.isclose(output.sum(dim=1), torch.ones(()), atol=1e-3).all())
+    if expected == "softmax" == activation and fractions and sums_to_one:
+        msg = f"Cannot apply softmax to the output of the model {title!r}: its outputs for noise sum to 1."
+        remedy = "Pass {activation:'identity'}, as the file applies it."
+        raise InputError(msg, remedy=remedy, value=activation, argument="activation")
     if activation is not None or expected in {None, "identity"}:
         return activation in {None, "identity"}
-    fractions = bool(((output >= 0) & (output <= 1)).all())
-    if output.shape[1] > 1 and expected == "softmax":
-        return fractions and bool(torch.isclose(output.sum(dim=1), torch.ones(()), atol=1e-3).all())
+    if expected == "softmax" and fractions and sums_to_one:
+        return True
     if fractions:
         msg = f"Cannot use the model {title!r}: its outputs for noise are between 0 and 1, which logits can be as well."
         raise InputError(
             msg,
-            remedy="Pass {activation:'identity'} if they are probabilities, or 'sigmoid'.",
+            remedy=f"Pass {{activation:'identity'}} if they are probabilities, or {expected!r}.",
             argument="activation",
         )
     return False

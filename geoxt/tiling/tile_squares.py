@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import shapely
@@ -24,7 +24,7 @@ _COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
 """Letters of the columns from 100 km easting on, by the zone modulo 3."""
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
 """Letters of the rows, which repeat each 2,000 km from the equator; in even zones they start five rows below."""
-_ZONES = {
+_ZONES: Mapping[str, Mapping[int, tuple[int, int] | None]] = {
     "V": {31: (0, 3), 32: (3, 12)},
     "X": {31: (0, 9), 32: None, 33: (9, 21), 34: None, 35: (21, 33), 36: None, 37: (33, 42)},
 }

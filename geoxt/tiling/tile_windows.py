@@ -85,7 +85,7 @@ def degree_bounds(polygon: shapely.Geometry, center: float) -> Floats:
 def clip_polygons(polygons: Array, crs: CRS, grid: GeoBox) -> Array:
     """Return the parts of polygons near a map: a projection has no coordinates of the far side of the Earth.
 
-    In degrees, polygons are moved by region turns to the longitudes of the map.
+    In degrees, polygons are moved by multiples of 360 degrees to the longitudes of the map.
     """
     bounds = map_bounds(grid, crs)
     if not np.isfinite(bounds).all():

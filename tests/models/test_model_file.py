@@ -263,8 +263,39 @@ def test_probabilities_are_recognized(tmp_path):
     network = from_file(path, **BY_HAND)
     assert network.activated
     assert torch.equal(network.activate(network(images())), network(images()))
-    logits = from_file(path, **BY_HAND, activation="softmax")
-    assert not logits.activated
+    with pytest.raises(InputError, match="sum to 1.*Pass activation='identity'"):
+        from_file(path, **BY_HAND, activation="softmax")
+
+
+class Output(nn.Module):
+    """A convolution with another output or order of dimensions."""
+
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.function = nn.Conv2d(2, 3, 1), function
+
+    def forward(self, image):
+        return self.function(self.conv, image)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "text"),
+    [
+        (lambda conv, x: conv(x).sigmoid(), (1, 2, 16, 16), "Pass activation='identity' if .* or 'softmax'"),
+        (lambda conv, x: conv(x).argmax(1), (1, 2, 16, 16), "whole numbers, such as class codes"),
+        (lambda conv, x: conv(x).argmax(1, keepdim=True).float(), (1, 2, 16, 16), "whole numbers"),
+        (lambda conv, x: conv(x.movedim(3, 1)).movedim(1, 3), (1, 16, 16, 2), r"bands last, \(N, H, W, 2\)"),
+        (lambda conv, x: conv(x.movedim(3, 1))[:, :2].movedim(1, 3), (1, 16, 16, 2), "bands last"),
+    ],
+)
+def test_outputs_of_other_forms_raise(tmp_path, function, shape, text):
+    path = tmp_path / "a.pt2"
+    torch.export.save(torch.export.export(Output(function), (torch.zeros(shape),)), path)
+    with pytest.raises(InputError, match=text):
+        from_file(path, **BY_HAND)
+    if "activation" in text:
+        assert not from_file(path, **BY_HAND, activation="softmax").activated
 
 
 def test_one_channel_of_two_classes(tmp_path):
@@ -285,8 +316,9 @@ def test_outputs_by_name(tmp_path):
     path = conv_onnx(tmp_path / "a.onnx", outputs=2)
     with pytest.raises(InputError, match=r"outputs 'logits', 'negative'\. Pass head="):
         from_file(path, **BY_HAND)
-    negative, logits = (from_file(path, **BY_HAND, head=head) for head in ("negative", "logits"))
+    negative, logits, second = (from_file(path, **BY_HAND, head=head) for head in ("negative", "logits", 1))
     assert torch.equal(negative(images()), -logits(images()))
+    assert torch.equal(negative(images()), second(images()))
 
 
 def test_fixed_size_is_named(tmp_path):
@@ -312,8 +344,14 @@ def test_checkpoint_takes_no_arguments(tmp_path):
         from_file(tmp_path / "a.ckpt", bands=BANDS)
 
 
-def test_external_weights_raise(tmp_path):
+def test_weights_in_another_file(tmp_path, monkeypatch):
     path = conv_onnx(tmp_path / "a.onnx")
+    expected = from_file(path, **BY_HAND)(images())
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
-    with pytest.raises(ReadError, match=r"a\.onnx"):
+    monkeypatch.chdir(tmp_path.parent)
+    content = (tmp_path / "w.bin").read_bytes()
+    (tmp_path.parent / "w.bin").write_bytes(content[::-1])  # of another model, in the working directory
+    assert torch.equal(from_file(path, **BY_HAND)(images()), expected)
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(ReadError, match=r"a\.onnx.*weights beside it"):
         from_file(path, **BY_HAND)
