@@ -73,7 +73,7 @@ def continuous_estimate(
     columns = np.stack([error, np.abs(error), error**2, -error], axis=1)
     means, deviations = survey.ratio(columns * weight[:, None], np.repeat(weight[:, None], columns.shape[1], 1))
     unexplained, of_unexplained = survey.ratio((error**2 * weight)[:, None], (spread * weight)[:, None])
-    if not spread.any():  # a constant reference has no variance to explain
+    if np.ptp(reference) == 0:  # a constant reference has no variance to explain
         unexplained = of_unexplained = np.array([np.nan])
     rmse = float(np.sqrt(means[2]))
     mean = map_mean + float(means[3])

@@ -165,7 +165,10 @@ def _survey(frame: Any, cluster: str | None) -> Survey:
         text += "NaN."
         warnings.warn(text, AssessmentWarning, stacklevel=3)
     fractions = None if cluster is not None else counts / sizes
-    return Survey(weights=(sizes / counts)[strata], strata=strata, sizes=sizes, fractions=fractions, clusters=clusters)
+    areas, weights = frame["pixel_area"].to_numpy(float), (sizes / counts)[strata]
+    # the areas of the strata are known: weights are scaled so that sampled pixels add up to them
+    weights = weights * (groups["stratum_area"].first().to_numpy(float) / np.bincount(strata, weights * areas))[strata]
+    return Survey(weights=weights, strata=strata, sizes=sizes, fractions=fractions, clusters=clusters, areas=areas)
 
 
 def _continuous(

@@ -48,6 +48,8 @@ class Survey:
     """Sampled fraction of each stratum, for the finite population correction; `None` for none. Shape (strata,)."""
     clusters: Array | None = None
     """Index of the cluster of each sampled pixel, or `None` if pixels were drawn independently. Shape (n,)."""
+    areas: Floats | None = None
+    """Ground area of each sampled pixel, if the areas of the strata are known; `None` for equal areas. Shape (n,)."""
 
     def method(self, interval: str) -> str:
         """Return the design and the kind of its intervals and standard errors in words."""
@@ -73,7 +75,8 @@ class Survey:
 
         Notes
         -----
-        Variance of the linearized ratio between pixels within strata, or between clusters within strata.
+        Variance of the linearized ratio between pixels within strata, or between clusters within strata; of pixels of
+        unequal areas, deviations are from the mean of the stratum by area (separate ratio estimator).
 
         References
         ----------
@@ -90,12 +93,12 @@ class Survey:
         """Return the variance of the sum of weighted residuals, summed over strata."""
         strata = self.strata
         fractions = np.zeros(len(self.sizes)) if self.fractions is None else self.fractions
-        pixels = np.ones(len(strata))
+        pixels = np.ones(len(strata)) if self.areas is None else self.areas
         if self.clusters is not None:
             units, index = np.unique(np.stack([strata, self.clusters]), axis=1, return_inverse=True)
             sums = np.zeros((units.shape[1], residual.shape[1]))
             np.add.at(sums, index.ravel(), residual)
-            residual, strata, pixels = sums, units[0], np.bincount(index.ravel()).astype(float)
+            residual, strata, pixels = sums, units[0], np.bincount(index.ravel(), pixels).astype(float)
         variance = np.zeros(residual.shape[1])
         for stratum in np.unique(strata):
             part, size = residual[strata == stratum], pixels[strata == stratum, None]
@@ -103,7 +106,9 @@ class Survey:
                 continue
             if len(part) < 2:
                 return np.full(residual.shape[1], np.nan)
-            spread = ((part - part.sum(0) / size.sum() * size) ** 2).sum(0)  # clusters differ in size
+            spread = ((part - part.sum(0) / size.sum() * size) ** 2).sum(
+                0
+            )  # of unequal areas, or clusters of unequal sizes
             variance += (1 - fractions[stratum]) * len(part) / (len(part) - 1) * spread
         return variance
 

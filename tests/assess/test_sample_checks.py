@@ -208,3 +208,29 @@ def test_a_constant_reference_has_no_r2():
     drawn = assess.sample_design(wrap_xr(np.ones((40, 50), "uint8"), GRID), 60, seed=0).assign(reference=5.0)
     table = assess.estimate(drawn, numbers)
     assert np.isnan([table.r2.value, table.r2.se]).all()
+
+
+def test_areas_of_strata_are_known_on_geographic_grids():
+    """Pixels of 0 to 60 degrees north differ in area by a factor of 2: right labels give the areas of the strata."""
+    grid = make_grid((120, 60), crs="EPSG:4326", resolution=0.5, left=0, top=60)
+    codes = np.random.default_rng(0).choice([1, 2], (120, 60), p=[0.7, 0.3]).astype("uint8")
+    codes[60:] = 3 - codes[60:]
+    layer = wrap_xr(codes, grid).assign_attrs(Legend((1, 2), ("forest", "crop")).attrs())
+    drawn = assess.sample_design(layer, 60, seed=0)
+    strata = drawn.drop_duplicates("stratum").set_index("stratum")["stratum_area"]
+    right = assess.estimate(drawn.assign(reference=drawn["map_class"]), layer)
+    assert_allclose(right.area.value, strata[list(right.classes)])
+    assert_allclose(right.area.se / right.area.value, 0, atol=1e-9)
+    wrong = drawn["map_class"].where(drawn.index % 5 > 0, "crop")
+    table = assess.estimate(drawn.assign(reference=wrong), layer)
+    assert_allclose(table.mapped_area, strata[list(table.classes)])
+    # separate ratio estimator: Cochran 1977, equation 6.49
+    variance = area = 0.0
+    for name, part in drawn.groupby("stratum"):
+        hit, size = (wrong[part.index] == "crop").to_numpy(), part["pixel_area"].to_numpy()
+        share, count, total = (hit * size).sum() / size.sum(), len(part), part["stratum_pixels"].iloc[0]
+        area += strata[name] * share
+        spread = (((hit - share) * size) ** 2).sum() / (count - 1) / size.mean() ** 2
+        variance += strata[name] ** 2 * (1 - count / total) * spread / count
+    crop = table.classes.index("crop")
+    assert_allclose([table.area.value[crop], table.area.se[crop]], [area, np.sqrt(variance)])
