@@ -2,6 +2,7 @@
 
     python benchmarks/assess.py                      # the sizes of the targets: about 5 minutes on 2 cores
     python benchmarks/assess.py --map 2000 --applicability 256 --training 500 --draws 50   # seconds
+    python benchmarks/assess.py --only applicability # one of the measurements, with time, CPU and peak memory
     python benchmarks/assess.py --image 'lsat7_2000_[1-57]0.tif' --labels landclass96.tif --write   # NC Landsat, too
 
 The map is a GeoTIFF of 12 classes in a temporary folder. Its strata are counted in one pass, against reading all blocks
@@ -315,15 +316,28 @@ def main() -> None:
     parser.add_argument("--labels", help="raster of class codes")
     parser.add_argument("--seeds", type=int, default=3, help="models of conformal sets")
     parser.add_argument("--epochs", type=int, default=15, help="epochs of each")
+    parser.add_argument(
+        "--only", choices=["applicability", "strata", "estimates", "coverage", "conformal"], help="one measurement"
+    )
     parser.add_argument("--write", action="store_true", help="write results/assess.md")
     options = parser.parse_args()
     os.environ.setdefault("GDAL_CACHEMAX", "8")  # megabytes
+    if options.only == "conformal" and not (options.image and options.labels):
+        parser.error("--only conformal needs --image and --labels")
+
+    def measured(name: str) -> bool:
+        return options.only in {None, name}
+
     with tempfile.TemporaryDirectory() as name, dask.config.set(scheduler="threads", num_workers=options.workers):
-        measure_applicability(Path(name), options.applicability, options.training)
-        measure_strata(Path(name), options.map)
-    measure_estimates(options.draws)
-    measure_coverage(options.draws)
-    if options.image and options.labels:
+        if measured("applicability"):
+            measure_applicability(Path(name), options.applicability, options.training)
+        if measured("strata"):
+            measure_strata(Path(name), options.map)
+    if measured("estimates"):
+        measure_estimates(options.draws)
+    if measured("coverage"):
+        measure_coverage(options.draws)
+    if measured("conformal") and options.image and options.labels:
         measure_conformal(options.image, options.labels, seeds=options.seeds, epochs=options.epochs)
     if options.write:
         arguments = " ".join(sys.argv[1:])
