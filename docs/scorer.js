@@ -15,7 +15,7 @@ var Scorer = {
     var words = title.split(/[^\p{L}\p{N}_-]+/u);
     var score = result[4];
     if (/^Python (attribute|property|data)/.test(result[3] || "")) score -= 15;
-    else if (query && query.split(/\s+/).every((word) => words.includes(word))) score += 20;
+    else if (query && query.split(/\s+/).every((word) => words.includes(word))) score += /^Python/.test(result[3] || "") ? 10 : 20;
     if (result[0].startsWith("how-to/")) score += 3; // before tutorials and installation with the same words
     return result[0] === "reference/changelog" ? score - 20 : score;
   },

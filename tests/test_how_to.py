@@ -6,6 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -49,6 +50,10 @@ def world(tmp_path_factory):
         write(folder / "clouds.tif", binary, scene)
         write(folder / "buildings.tif", binary * np.uint8(255), scene)
         write(folder / "height.tif", random.random(shape, "float32"), scene, nodata=-1)
+        boxes = geopandas.points_from_xy(*scene.transform @ np.array([[30, 60], [40, 70]])).buffer(300)
+        geopandas.GeoDataFrame({"class": ["corn", "soy"]}, geometry=boxes, crs=scene.crs).to_file(
+            folder / "training.gpkg"
+        )
     write(folder / "labels.png", binary, None, driver="PNG")
     for name, mask in (("change", binary), ("unchanged", 1 - binary)):
         write(folder / f"{name}.bmp", mask * np.uint8(255), None, driver="BMP")

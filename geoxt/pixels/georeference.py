@@ -65,7 +65,8 @@ def file_grid(
         remedy = (
             "Pass a {grid} of the file's shape. Or write a geotransform or world file first (gdal_edit.py -a_ullr)."
         )
-        raise GridError(f"{problem}, the grid {grid.shape[0]} x {grid.shape[1]}.", remedy=remedy, argument="grid")
+        problem += f", the grid {grid.shape[0]} x {grid.shape[1]} (rows x columns)."
+        raise GridError(problem, remedy=remedy, argument="grid")
     lacks = "no geotransform" if file_crs is not None else "neither a CRS nor a geotransform"
     remedy = "Write a geotransform or world file first (gdal_edit.py -a_ullr)."
     raise CRSError(f"Cannot georeference {name} ({size}): the file has {lacks}.", remedy=remedy, argument="grid")

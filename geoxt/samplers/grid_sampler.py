@@ -38,8 +38,8 @@ class GridSampler(WindowSequence):
     size
         Pixels: one number, or (height, width).
     stride
-        Distance from one window to the next, in the units of `size`; by default the size, so that windows do not
-        overlap.
+        Distance from one window to the next, in the units of `size`; by default the size. Windows then do not overlap,
+        except the last ones of rows and columns with `edge="shift"`, if the size does not divide the region.
     edge
         Windows at the end of a rectangle: "shift" moves the last window back inside, "pad" lets it extend beyond the
         edge (pixels outside the grid are invalid), "drop" leaves it out. A rasterized geometry has one lattice over its

@@ -18,7 +18,7 @@ class AppendIndices(nn.Module):
     Parameters
     ----------
     indices
-        Names out of `geoxt.transforms.INDICES`.
+        Names out of `geoxt.indices.INDICES`.
     bands
         Names of the image's bands in order, either common names ("red") or band names ("B4").
     common

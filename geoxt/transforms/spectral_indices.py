@@ -199,7 +199,7 @@ def indices_of(names: str | Iterable[str]) -> tuple[Index, ...]:
         if name not in INDICES:
             hint = did_you_mean(name, INDICES.keys()) or f"Available: {', '.join(INDICES)}."
             msg = f"Cannot find a spectral index named {name!r}. {hint}"
-            raise InputError(msg, remedy="Pass names of `geoxt.transforms.INDICES` as {indices}.")
+            raise InputError(msg, remedy="Pass names of `geoxt.indices.INDICES` as {indices}.")
         if lowered.count(name) > 1:
             raise InputError(f"Cannot append {name!r} twice.", remedy="Pass each index once in {indices}.")
     return tuple(INDICES[name] for name in lowered)

@@ -145,7 +145,9 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
         file_bands = [band for band in (*product.bands, *product.extras) if band.name == fields.band]
     if not file_bands:
         problem = f"Cannot take {header.href!r} as {product.name}: the product has no band {fields.file!r}."
-        raise InputError(problem, remedy="Leave the file out. Or pass {product:Product(…)} with bands of these names.")
+        raise InputError(
+            problem, remedy="Pass {pattern} whose {{band}} is the whole name of a band. Or leave the file out."
+        )
     if any(header.alpha[band.index - 1] for band in file_bands):
         header = alpha_as_data(header)
     of_name = str(fields.fields["baseline"]) if "baseline" in fields.fields else None

@@ -94,7 +94,7 @@ def open_stac(
     datetime
         Time interval: "2020-06", "2020-06-01/2020-08-31", "2020-06-01/..", or a pair.
     query
-        CQL2 filter of a STAC API, as text or JSON.
+        CQL2 filter of a STAC API, as text (`"eo:cloud_cover < 20"`) or JSON. Lists of items are filtered in Python.
     limit
         Maximum number of items.
     deduplicate

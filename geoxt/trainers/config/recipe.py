@@ -31,7 +31,8 @@ class Recipe:
     loss
         Name of one of the task's losses; by default its first.
     class_weights
-        Weight of each class in the loss, or `"balanced"` for inverse class frequencies in the training part.
+        Weight of each class in the loss, in the order of the card's classes, or `"balanced"` for inverse class
+        frequencies in the training part.
     label_smoothing
         Fraction of the target that is spread evenly over all classes, in [0, 1).
     augment

@@ -125,7 +125,7 @@ def fit(
     precision
         `"32"`, or mixed precision with `"bf16"` or `"16"`.
     accumulate_grad_batches
-        Batches whose gradients are summed for one optimizer step.
+        Batches whose gradients are averaged for one optimizer step.
     max_gradient_norm
         Maximum gradient norm (gradient clipping).
     patience
