@@ -140,7 +140,9 @@ def segment_images(
     >>> for name, mask in segment_images("chips/", "run/best.ckpt"):  # doctest: +SKIP
     ...     print(name, mask.shape)
     """
-    network = _network(model, ("segmentation",), "Pass it to classify_images, or a georeferenced layer to predict.")
+    network = _network(
+        model, ("segmentation",), "Pass a classifier to classify_images, or a georeferenced layer to predict."
+    )
     for name, image in _open_images(images, network.card):
         if image.georeferenced:
             msg = f"Cannot write a mask without georeference for {name!r}: the file has a CRS."

@@ -5,6 +5,7 @@ Functions return a matplotlib figure; save it with `figure.savefig(path)`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_TITLE = 40
+"""Maximum length of a line of a title; longer titles have two lines."""
 _PIXELS = 1200
 """Maximum height and width of a panel in pixels; larger layers are subsampled."""
 
@@ -328,7 +331,7 @@ def _hide_frame(axes: Axes, title: str | None) -> None:
     for side in axes.spines.values():
         side.set_visible(False)
     if title:
-        axes.set_title(title)
+        axes.set_title(textwrap.fill(title, _TITLE, max_lines=2, placeholder=" …"))
 
 
 def _subsample(layer: xr.DataArray) -> xr.DataArray:

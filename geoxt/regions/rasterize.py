@@ -140,9 +140,12 @@ def _parse(region: SomeRegion) -> tuple[Any, CRS | None]:
     if isinstance(region, (Sequence, np.ndarray)) and len(region) == 4 and not isinstance(region, str):
         left, bottom, right, top = map(float, region)
         return shapely.box(left, bottom, right, top), None
+    remedy = "Pass {region} a Region, a GeoDataFrame, (geometry, crs) or bounds."
+    if hasattr(region, "train"):
+        remedy = "Pass {region} a part of the split, such as split.train."
     raise InputError(
-        f"Cannot take a region from {region!r:.80}.",
-        remedy="Pass {region} a Region, a GeoDataFrame, (geometry, crs) or bounds.",
+        f"Cannot take a region from {type(region).__name__ if hasattr(region, 'train') else repr(region):.80}.",
+        remedy=remedy,
         argument="region",
     )
 

@@ -1,6 +1,7 @@
 """Constraints of all samplers: kinds of regions, units, coverage by footprints and by valid pixels."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,6 +89,10 @@ def test_all_kinds_of_regions_give_the_same_pixels():
         )
     with pytest.raises(InputError, match=r"Cannot take a region from 'here'. Pass region="):
         parse_region("here", GRID)
+    with pytest.raises(
+        InputError, match=r"from SimpleNamespace\. Pass region= a part of the split, such as split\.train"
+    ):
+        parse_region(SimpleNamespace(train=1), GRID)
     with pytest.raises(OverlapError, match=r"region given as tuple.*Pass region=\(geometry, crs\)"):
         parse_region((0, 0, 1, 1), GRID)
 

@@ -56,7 +56,7 @@ class WindowDataModule(ResumableDataModule):
     batch_size
         Windows per training batch.
     length
-        Training windows per epoch; rounded down to whole batches.
+        Training windows per epoch; of more than a batch, rounded down to whole batches.
     seed
         Seed of the training windows, which differ between epochs.
     num_workers

@@ -18,6 +18,7 @@ from geoxt.metrics.scores import Scores
 from geoxt.trainers.config.build import build
 from geoxt.trainers.config.schema import TrainingConfig
 from geoxt.trainers.loop.callbacks import ElapsedTime, lower_is_better
+from geoxt.trainers.loop.determinism import quiet_lightning
 from geoxt.trainers.loop.fit import Progress, evaluate, fit, require_trainer_options
 from geoxt.trainers.loop.processes import create_trainer, wait_for_all
 from geoxt.trainers.loop.results import CONFIG, RESULT, lock_folder, require_same_config, to_json, write_text
@@ -74,7 +75,8 @@ def train(
     callbacks = instantiated(options.pop("callbacks", ()))
     require_trainer_options(options)
     hardware = {name: getattr(config.training, name) for name in ("accelerator", "devices", "strategy", "num_nodes")}
-    writes = create_trainer(**hardware, logger=False, enable_checkpointing=False).is_global_zero
+    with quiet_lightning():
+        writes = create_trainer(**hardware, logger=False, enable_checkpointing=False).is_global_zero
     with lock_folder(out) if writes else nullcontext():
         require_same_config(out, plain)
         module: Any = build(config, data)
