@@ -181,7 +181,7 @@ def _create(blocks: Blocks, folder: Path, overviews: Overviews, shards: int | No
     # xarray would add a NaN _FillValue to float coordinates, and write text of fixed length, which is not a standard.
     encoding: dict[str, Any] = {str(n): {"_FillValue": None} for n, c in layer.coords.items() if c.dtype.kind == "f"}
     encoding[name] = {"chunks": chunk, "shards": shard if shard != chunk else None}
-    layer = layer.assign_coords({n: c.astype(object) for n, c in layer.coords.items() if c.dtype.kind == "U"})
+    layer = layer.assign_coords({n: c.compute().astype(object) for n, c in layer.coords.items() if c.dtype.kind == "U"})
     layer = layer.drop_encoding()
     layer.attrs = unmarked(layer.attrs)
     if "spatial_ref" in layer.coords:

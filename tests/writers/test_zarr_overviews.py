@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 
+import dask.array
 import numpy as np
 import pytest
 import rasterio
@@ -229,3 +230,11 @@ def test_overviews_of_one_array_in_groups(tmp_path, style):
     layer = geoxt.open_zarr(path, bands=["image", "other"])
     levels = [[level.path for level in asset.array.levels] for asset in view_of(layer).source.scenes[0].assets]
     assert levels == [["image", "ovr_2x/image", "ovr_4x/image"], ["other"]]
+
+
+@pytest.mark.filterwarnings("error::xarray.SerializationWarning")
+def test_lazy_text_coordinates_are_written(tmp_path):
+    names = xr.DataArray(dask.array.from_array(np.array(["red"])), dims="band")
+    layer = layer_of(random("uint8", shape=(1, 16, 16)), make_grid((16, 16))).assign_coords(common_name=names)
+    path = geoxt.to_zarr(layer, tmp_path / "text.zarr", progress=False)
+    assert xr.open_zarr(path, consolidated=False).common_name.values.tolist() == ["red"]
