@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import re
 
 import pytest
@@ -52,8 +53,15 @@ def config(folder, tmp_path):
 
 
 def test_fit_trains_and_writes_checkpoints_configuration_and_scores(folder, config, tmp_path, capsys):
-    path, out = config(), tmp_path / "run"
-    assert main(["fit", "--config", str(path), "--training.epochs", "2"]) == 0
+    path, out, messages = config(), tmp_path / "run", []
+    handler = logging.Handler()
+    handler.emit = messages.append
+    logging.getLogger("pytorch_lightning").addHandler(handler)
+    try:
+        assert main(["fit", "--config", str(path), "--training.epochs", "2"]) == 0
+    finally:
+        logging.getLogger("pytorch_lightning").removeHandler(handler)
+    assert not messages
     assert {file.name for file in out.glob("[!.]*")} == {
         "best.ckpt",
         "last.ckpt",

@@ -58,7 +58,7 @@ def create_trainer(
             warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported.*")  # an error of geoxt's follows
             trainer = pl.Trainer(**settings)
     except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
-        msg = f"Cannot train with {listed}: {str(error).rstrip('.')}."
+        msg = f"Cannot train with {listed}: {str(error).rstrip('.!')}."
         remedy = "Pass {accelerator:'auto'}, {devices:1} and {strategy:'auto'}."
         raise InputError(msg, remedy=remedy, value=arguments) from error
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
