@@ -100,8 +100,8 @@ def align(
     (4, 4)
     """
     targets = {"": other} if isinstance(other, GeoBox) else grids_of(other)
-    named = isinstance(other, xr.DataArray) and other.name is not None
-    target_name = other.name if named else "the target grid"
+    name = other.name if isinstance(other, xr.DataArray) else None
+    target_name = "the target grid" if name is None else name
     if isinstance(layer, xr.Dataset):
         ds = with_yx_dims(layer)
         variables = {name: [_resolve_attrs(part, name)] for name, part in layers_by_name(ds).items()}

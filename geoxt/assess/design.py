@@ -172,11 +172,11 @@ def sample_design(
     pixels = pixels[rng.permutation(len(pixels))]
     stratum, row, col = pixels.T
     x, y = grid.affine @ np.stack([col + 0.5, row + 0.5])
-    names = np.array(strata_counts.names, object)
+    stratum_names = np.array(strata_counts.names, object)
     return geopandas.GeoDataFrame(
         {
             "id": np.arange(1, len(pixels) + 1),
-            "stratum": names[stratum],
+            "stratum": stratum_names[stratum],
             "map_class": map_classes(read_map, legend, row, col),
             REFERENCE: np.full(len(pixels), None, object),
             "probability": (counts / strata_counts.sizes)[stratum],

@@ -65,7 +65,12 @@ def start_in_main_heap(start_thread: Callable[[], object], count: int) -> None:
 
     def take_heap() -> None:
         is_main: Future[bool] = Future()
-        Thread(target=lambda: (is_main.set_result(in_main_heap()), finished.wait()), daemon=True).start()
+
+        def wait() -> None:
+            is_main.set_result(in_main_heap())
+            finished.wait()
+
+        Thread(target=wait, daemon=True).start()
         taken.append(is_main.result())
 
     try:

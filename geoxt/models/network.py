@@ -14,13 +14,13 @@ from geoxt.models.card import Card
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.registry import create, get, names
 from geoxt.storage import atomic_write
-from geoxt.tasks import Activation
+from geoxt.tasks import Activation, Target
 from geoxt.torch_devices import forked_rng
 from geoxt.types import SomePath
 
 CARD = "geoxt"
 """Checkpoint key of the model card."""
-_OUTPUTS = {"pixels": "maps", "image": "one vector per image", "instances": "boxes"}
+_OUTPUTS: dict[Target, str] = {"pixels": "maps", "image": "one vector per image", "instances": "boxes"}
 """Output of architectures by the unit that has a label."""
 PREFIX = "network."
 """Prefix of the network's weights in a checkpoint."""
@@ -139,7 +139,7 @@ def _require_task(card: Card) -> None:
     if series != card.kind.takes_series:
         reason = f"it takes images of {'several dates' if series else 'one date'}"
     else:
-        reason = f"its outputs are {' or '.join(_OUTPUTS[target] for target in sorted(targets & set(_OUTPUTS)))}"
+        reason = f"its outputs are {' or '.join(text for target, text in _OUTPUTS.items() if target in targets)}"
     msg = f"Cannot build {card.model!r} for {card.task}: {reason}."
     others = ", ".join(names(task=card.task))
     raise InputError(msg, remedy=f"Pass {{model:{card.kind.model!r}}}, or another of {others}.", value=card.model)
