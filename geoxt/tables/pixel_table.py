@@ -160,8 +160,11 @@ def _frame(geometries: Any, gpd: Any) -> Any:
     if frame.crs is None:
         msg = "Cannot extract pixels at geometries without a CRS."
         raise CRSError(msg, remedy="Set it: points.set_crs('EPSG:…').", argument="geometries")
+    if not len(frame):
+        msg = "Cannot extract pixels: there are no geometries."
+        raise InputError(msg, remedy="Pass {geometries} of one row or more.", argument="geometries")
     missing = frame.geometry.isna() | frame.geometry.is_empty
-    if not len(frame) or missing.any():
+    if missing.any():
         msg = f"Cannot extract pixels: {int(missing.sum())} of {len(frame)} geometries are missing."
         raise InputError(msg, remedy="Leave them out of {geometries}.", argument="geometries")
     return frame

@@ -217,7 +217,8 @@ def _units(weights: Weights, options: Mapping[str, Any]) -> tuple[Units, ...]:
         radar, scaling = set(weights.bands or ("",)) <= {"VV", "VH"}, weights.scaling
         decibel = radar and scaling is not None and max(scaling[0]) < 0  # power is not negative
         declared = "byte" if byte else "reflectance" if optical else "decibel" if decibel else "stored"
-    return tuple(cast("Sequence[Units]", declared) if isinstance(declared, (list, tuple)) else [declared] * count)
+    per_band = declared if isinstance(declared, (list, tuple)) else [declared] * count
+    return tuple(cast("Sequence[Units]", per_band))
 
 
 def _normalization(
