@@ -159,8 +159,9 @@ def sample_design(
         if target_se is not None and measure == "all":
             problem = "Cannot draw a sample for a standard error of three estimates."
             raise InputError(problem, remedy="Pass {measure:'area'}, 'users' or 'producers'.", argument="measure")
-        names, sizes = strata_counts.names, strata_counts.sizes
-        deviations = class_deviations(expected, names, sizes, target_class, measure, isinstance(strata, str))
+        deviations = class_deviations(
+            expected, strata_counts.names, strata_counts.sizes, target_class, measure, isinstance(strata, str)
+        )
     elif target_class is not None:
         problem = f"Cannot allocate a sample by {allocation!r} for the class {target_class!r}."
         remedy = "Pass {allocation:'optimal for one class'}, or no {target_class}."

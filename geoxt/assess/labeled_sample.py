@@ -22,6 +22,7 @@ from geoxt.errors import AssessmentWarning, InputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.legend import Legend
 from geoxt.source import as_layer
+from geoxt.source.stored_attrs import nodata_of
 from geoxt.types import Floats
 
 _MAX_UNNAMED = 256
@@ -175,7 +176,12 @@ def _continuous(
     frame: Any, survey: Survey, map_layer: xr.DataArray, reference: Floats, areas: Floats, total: float
 ) -> ContinuousEstimate:
     """Return the errors of a continuous map, which is read once."""
-    grid = grid_of(map_layer)
+    grid, nodata = grid_of(map_layer), nodata_of(map_layer)
+    if nodata is not None and (count := int((reference == nodata).sum())):
+        problem = f"Cannot estimate: {count} of {len(reference)} reference numbers are {nodata:g}, the nodata value of "
+        problem += "the map."
+        remedy = "Leave the reference empty where it is unknown, and pass {unlabeled:'exclude'}."
+        raise InputError(problem, remedy=remedy, value=nodata, argument="unlabeled")
     row, col = pixel_positions(frame, grid)
     read, mapped, valid = recording_reader(band_reader(map_layer, "map"), row, col, np.float64)
     mean, pixels, area = mean_of_map(grid, read)

@@ -234,3 +234,11 @@ def test_areas_of_strata_are_known_on_geographic_grids():
         variance += strata[name] ** 2 * (1 - count / total) * spread / count
     crop = table.classes.index("crop")
     assert_allclose([table.area.value[crop], table.area.se[crop]], [area, np.sqrt(variance)])
+
+
+def test_nodata_values_are_no_reference_numbers():
+    numbers = wrap_xr(np.linspace(0, 10, 2000, dtype="float32").reshape(40, 50), GRID, nodata=-9999)
+    drawn = assess.sample_design(wrap_xr(np.ones((40, 50), "uint8"), GRID), 60, seed=0).assign(reference=5.0)
+    drawn.loc[:2, "reference"] = -9999
+    with pytest.raises(InputError, match="3 of 60 reference numbers are -9999, the nodata value"):
+        assess.estimate(drawn, numbers)
