@@ -183,7 +183,6 @@ def test_points_of_a_tree_take_the_node_that_is_valid():
         (lambda p: p.iloc[:0], InputError, "there are no geometries"),
         (lambda p: p.set_geometry(p.boundary), InputError, "2 of 2 geometries are missing"),
         (lambda p: p.set_geometry([p.geometry[0], p.geometry[0].buffer(1)]), InputError, "of the types Point, Polygon"),
-        (lambda p: p.iloc[:0], InputError, "0 of 0 geometries"),
         (lambda p: p.assign(red=1), InputError, r"Cannot add the columns \['red'\]"),
     ],
 )
