@@ -36,7 +36,7 @@ def knn(
     n_neighbors
         Number of neighbors.
     features
-        Columns of features. Default: the columns of bands in `table.attrs["bands"]`.
+        Columns of features. Default: the columns of bands in `table.attrs["bands"]`, without the target.
     **options
         Further arguments of `sklearn.neighbors.KNeighborsClassifier`, such as `metric="cosine"` (default: Euclidean).
 
@@ -184,7 +184,10 @@ def training_rows(table: Any, target: str, features: Sequence[str] | None) -> tu
     InputError
         If columns are missing, rows have no class, or there are too few.
     """
-    columns = list(table.attrs.get("bands", ()) if features is None else features)
+    columns = [name for name in table.attrs.get("bands", ()) if name != target] if features is None else list(features)
+    if target in columns:
+        msg = f"Cannot fit to features with the target {target!r} itself."
+        raise InputError(msg, remedy="Leave it out of {features}.", value=target, argument="features")
     missing = [column for column in (*columns, target) if column not in table.columns]
     if missing or not columns:
         problem = f"the table has no column {', '.join(map(repr, missing))}" if missing else "no columns are stated"

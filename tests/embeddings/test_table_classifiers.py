@@ -98,6 +98,16 @@ def test_integers_as_floats_are_classes(table):
     assert fitted.classes_.dtype == np.int64
 
 
+def test_target_is_no_feature(table):
+    """A layer of labels beside the image is a column of `extract` as well."""
+    codes = table.assign(mask=(table["class"] == "water").astype("uint8"))
+    codes.attrs = table.attrs | {"bands": [*BANDS, "mask"]}
+    for fit in (knn, random_forest, linear_probe):
+        assert list(fit(codes, "mask").feature_names_in_) == BANDS
+        with pytest.raises(InputError, match="features with the target 'mask' itself. Leave it out of features="):
+            fit(codes, "mask", features=["A0", "mask"])
+
+
 def test_other_options_raise(table):
     with pytest.raises(InputError, match="Cannot find 61 neighbors among 60 rows"):
         knn(table, n_neighbors=61)

@@ -149,7 +149,9 @@ def get(name: str) -> Weights:
     if name.startswith(TIMM):
         return _of_timm(name)
     families = [row for row in table if name and name.lower() in row.lower()][:3]  # such as "clay" or "satclip"
-    question = f"Did you mean {' or '.join(families)}?" if families else did_you_mean(name, table, count=1, cutoff=0.4)
+    question = (
+        f"Did you mean {' or '.join(families)}?" if families else did_you_mean(name, list(table), count=1, cutoff=0.4)
+    )
     msg = f"Cannot find weights named {name!r}. {question}".rstrip()
     remedy = "Pass one of geoxt.models.weights.names(), or 'timm/' plus a timm name with its tag."
     raise InputError(msg, remedy=remedy, value=name)

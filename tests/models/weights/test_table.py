@@ -99,7 +99,9 @@ def test_timm_weights_need_no_row():
     assert row.scaling[0] == pytest.approx([255 * value for value in (0.485, 0.456, 0.406)])
 
 
-@pytest.mark.parametrize("name", ["resnet50.a1", "timm/no_such_model", "timm/resnet18.no_such_tag"])
+@pytest.mark.parametrize(
+    "name", ["resnet50.a1", "torchgeo:Nope", "Prithvi_EO_V2_300", "timm/no_such_model", "timm/resnet18.no_such_tag"]
+)
 def test_unknown_name_raises(name):
     with pytest.raises(InputError, match=f"Cannot find weights named '{name}'"):
         models.weights.get(name)
