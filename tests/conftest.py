@@ -112,13 +112,17 @@ def cached_landscapes():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Leave modules and tests out of garbage collection, which would go through these millions of objects each time."""
-    gc.disable()
+    """Leave modules and tests out of garbage collection, which would go through these millions of objects each time.
+
+    By the threshold: a decorator of dask restores the state of `gc.isenabled` at its import, which is in collection.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(0)
     try:
         return (yield)
     finally:
         gc.freeze()
-        gc.enable()
+        gc.set_threshold(*thresholds)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
