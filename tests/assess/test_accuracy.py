@@ -174,6 +174,22 @@ def test_clusters_have_the_effective_size_of_their_design_effect():
     assert_allclose([overall.lower, overall.upper], limits(0.7 * size, size), rtol=1e-6)
 
 
+def test_accuracies_of_clusters_have_the_design_effect_of_errors():
+    """Plots of one class each, with errors nearly as independent as in a simple random sample."""
+    errors = np.repeat([0, 1, 2, 3, 4], [9, 6, 2, 2, 1])  # of the 10 pixels of a plot
+    wrong = (np.arange(10) < errors[:, None]).ravel()
+    reference = np.repeat(np.arange(20) % 2, 10)
+    survey = Survey(
+        weights=np.full(200, 5.0), strata=np.zeros(200, int), sizes=np.array([1000.0]), clusters=np.arange(200) // 10
+    )
+    table = accuracy_of(survey, np.where(wrong, 1 - reference, reference), reference, [0, 1])
+    shrunk = (1.959964 / scipy.stats.t.ppf(0.975, 19)) ** 2
+    size = 0.9 * 0.1 / (errors.var(ddof=1) / 20 / 10**2) * shrunk  # 107 pixels
+    assert_allclose([table.overall.lower, table.overall.upper], limits(0.9 * size, size), rtol=1e-6)
+    size = 19 * shrunk  # plots
+    assert_allclose([table.area.lower[0], table.area.upper[0]], 1000 * np.array(limits(0.5 * size, size)), rtol=1e-6)
+
+
 def test_clusters_of_unequal_sizes_add_no_variance_of_their_sizes():
     """All pixels of a stratum are right, all of the other are wrong."""
     clusters = np.repeat(np.arange(6), [1, 5, 9, 2, 4, 7])
