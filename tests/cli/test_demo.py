@@ -105,6 +105,7 @@ def test_scores_equal_those_of_the_written_map_on_held_out_blocks(made):
     assert coverage.max() == 1
 
 
+@pytest.mark.slow
 def test_seed_determines_the_result(made, tmp_path, monkeypatch):
     report, _ = made
     monkeypatch.setattr(demo, "_save", lambda figure, path: None)  # figures take a third of the time

@@ -46,6 +46,7 @@ def weights(checkpoint):
     return torch.load(checkpoint, weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_experiment_searches_the_grid_repeats_the_best_and_tabulates(config, folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["experiment", "--config", str(config), "--out", str(out)]) == 0
@@ -93,6 +94,7 @@ def test_experiment_searches_the_grid_repeats_the_best_and_tabulates(config, fol
     assert main(["experiment", "--config", str(config), "--out", str(out)]) == FAILED  # other data, too
 
 
+@pytest.mark.slow
 def test_fit_and_experiment_run_each_others_configuration_to_the_same_weights(folder, tmp_path, capsys):
     path = tmp_path / "fit.yaml"
     path.write_text(CONFIG.format(path=folder) + f"seed: 3\nout: {tmp_path / 'fit'}\n")

@@ -89,6 +89,7 @@ def test_saved_configuration_resumes_the_run_to_the_same_weights(config, tmp_pat
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_run_is_not_resumed_with_other_images_or_without_its_best_epoch(config, tmp_path, capsys):
     images = make_image_folder(tmp_path / "2750")
     path, out = config(data=DATA.format(path=images)), tmp_path / "run"

@@ -33,6 +33,7 @@ def test_exported_model_gives_equal_output(name, tmp_path):
         assert torch.equal(program.module()(image), model(image))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:RCNN always returns:UserWarning")
 @pytest.mark.parametrize("name", slow_unless(DETECTORS, {"test_mask_rcnn"}))
 def test_scripted_detector_gives_equal_output(name):
