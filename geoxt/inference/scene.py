@@ -22,7 +22,7 @@ from geoxt.inference.devices import DeviceOptions, SomeDevice, parse_options, ta
 from geoxt.inference.ensemble import ensemble_of
 from geoxt.inference.estimator_network import EstimatorNetwork, estimators_for
 from geoxt.inference.map_encoding import encoding_of, legend_of_map, measures_of
-from geoxt.inference.model_bands import common_bands, select_bands
+from geoxt.inference.model_bands import bands_of, common_bands, select_bands
 from geoxt.inference.networks import networks_of
 from geoxt.inference.output_grid import embedding_attrs, output_grid
 from geoxt.inference.output_kinds import OutputKind, output_for
@@ -30,10 +30,11 @@ from geoxt.inference.runner import Runner, device_of
 from geoxt.inference.tiles import Blend
 from geoxt.layers.time import require_time_order
 from geoxt.legend import Legend
+from geoxt.models.encoders.pretrained_encoder import Encoder
 from geoxt.models.file_body import FileNetwork
 from geoxt.models.network import Network
 from geoxt.progress import default_client
-from geoxt.source import is_band_dataset, is_categorical, stack_bands, view_of
+from geoxt.source import is_band_dataset, is_categorical, resolve_attrs, stack_bands, view_of
 from geoxt.tasks import Output
 from geoxt.trees import SomeData, from_nodes, is_layer, nodes_of, require_data
 from geoxt.types import Estimator, Precision, SomePath, SomeSize
@@ -289,6 +290,8 @@ def _predict(
     selected = select_bands(layer, card, bands)
     if isinstance(network, EstimatorNetwork):
         network.require_attrs(layer, selected)
+    if isinstance(network, Encoder):
+        network.require_layer(resolve_attrs(layer), bands_of(selected))
     dates = 1 if card is None else card.kind.dates
     series = dates != 1 if series is None else series
     # A pixel that is missing at one of a fixed number of dates cannot be compared.

@@ -60,6 +60,47 @@ class LayerInputs:
     """Bands that the layer lacks and the encoder fills with their mean."""
     notes: tuple[str, ...] = ()
     """Dropped and filled bands, and unit conversions, as text."""
+    units: tuple[Units, ...] = ()
+    """Units of the model, of each band."""
+    physical: tuple[tuple[float, float] | None, ...] = ()
+    """Scale and offset from values of the layer to physical ones, of each band; `None` if the layer states none."""
+
+    def require_layer(self, layer: Any, names: Sequence[str] | None, model: str) -> None:
+        """Raise if values of a layer have other units than the model takes, or another scale than was converted.
+
+        Parameters
+        ----------
+        layer
+            A layer to which the conversion is applied.
+        names
+            Name in the layer of each of `bands`; `None` if its bands are those, without names.
+        model
+            Name of the weights, for errors.
+
+        Raises
+        ------
+        InputError
+            If the layer would be refused by `layer_inputs`, or both layers state scale and offset, and they differ.
+        """
+        available = [] if names is None else list(layer_band_names(layer).names)
+        positions = range(len(self.bands)) if names is None else [available.index(name) for name in names]
+        remedy = (
+            f"Open {{layer}} with the same rescale=. Or load the encoder for it: models.load({model!r}, bands=layer)."
+        )
+        try:
+            _require_depth(layer, set(self.units), model)
+            for position, units in zip(positions, self.units, strict=False):
+                _conversion(layer, position, units, 1.0, model)
+        except InputError as error:
+            raise InputError(
+                error.problem, remedy=error.remedy.replace("{bands}", "{layer}"), argument="layer"
+            ) from error
+        for name, position, loaded in zip(self.bands, positions, self.physical, strict=False):
+            stated = _physical(layer, position, model)
+            if loaded is not None and stated is not None and not np.allclose(loaded, stated, rtol=1e-6, atol=1e-9):
+                msg = f"Cannot predict: values of {name!r} are {_as_text(stated)} in the layer, and {_as_text(loaded)} "
+                msg += f"in the layer for which {model!r} was loaded."
+                raise InputError(msg, remedy=remedy, value=stated, argument="layer")
 
 
 def layer_inputs(
@@ -151,6 +192,8 @@ def layer_inputs(
         valid_max=tuple(255.0 if byte else None for byte in bytes_of_bands) if any(bytes_of_bands) else (),
         filled=tuple(required),
         notes=tuple(filter(None, notes)),
+        units=tuple(units[channel] for channel in channels),
+        physical=tuple(_physical(layer, position, model) for position in matched),
     )
 
 
@@ -244,6 +287,24 @@ def _of_band(layer: Any, key: str, position: int, model: str) -> float | None:
         remedy = "Pass {bands}, a layer opened with bands= or rescale=True, instead of a selection of bands."
         raise InputError(msg, remedy=remedy, argument="bands")
     return float(numbers[position])
+
+
+def _physical(layer: Any, position: int, model: str) -> tuple[float, float] | None:
+    """Return scale and offset of a band from values of the layer to physical ones, `None` if they are unknown."""
+    attrs = getattr(layer, "attrs", {})
+    try:
+        scale, offset = (_of_band(layer, key, position, model) for key in ("scales", "offsets"))
+    except InputError:
+        return None
+    if scale is not None:
+        return scale, offset or 0.0
+    stated = str(attrs.get("radiometry", "")).startswith("physical") or str(attrs.get("units", "")).strip() == "1"
+    return (1.0, 0.0) if stated else None
+
+
+def _as_text(physical: tuple[float, float]) -> str:
+    scale, offset = physical
+    return "physical" if (scale, offset) == (1, 0) else f"stored, of scale {scale:g} and offset {offset:g}"
 
 
 def _conversion(layer: Any, position: int, units: Units, factor: float, model: str) -> tuple[float, float]:

@@ -73,6 +73,7 @@ class Encoder(Network):
         self.reductions = tuple(body.reductions)
         self.notes = (*inputs.notes, *notes)
         self.channels = inputs.channels
+        self._inputs = inputs
         self.steps = tuple(dict(step) for step in steps)
         self.description: Mapping[str, Any] = {}
         """Arguments of `load_encoder.rebuild_encoder`, JSON-compatible except for NaN."""
@@ -86,6 +87,10 @@ class Encoder(Network):
     def bands(self) -> tuple[str, ...]:
         """Names of the bands that the encoder takes, in order."""
         return self.card.bands
+
+    def require_layer(self, layer: Any, names: Sequence[str] | None) -> None:
+        """Raise if a layer, with these names of `bands`, has other units or scales than the encoder takes."""
+        self._inputs.require_layer(layer, names, self.card.model)
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> list[Tensor]:  # type: ignore[override]
         """Return feature maps (N, F, h, w) of images.

@@ -1,10 +1,12 @@
 """Encoder: normalization, fills, and errors for images of other shapes; the model returns its input."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from geoxt.errors import InputError
+from geoxt.inference import predict
 from geoxt.inference.fingerprint import weights_digest
 from geoxt.models import Card, Encoder
 from geoxt.models.encoders.band_metadata import BandMetadata
@@ -14,8 +16,9 @@ from geoxt.models.encoders.feature_backbone import (
     block_indices,
     resize_position_embeddings,
 )
-from geoxt.models.encoders.layer_inputs import LayerInputs
+from geoxt.models.encoders.layer_inputs import LayerInputs, layer_inputs
 from geoxt.models.weights.table import linear_scaling
+from geoxt.testing import make_layer
 
 
 class Identity(FeatureBackbone):
@@ -23,12 +26,13 @@ class Identity(FeatureBackbone):
         return [image]
 
 
-def encoder_of(steps, *, channels=(0, 1), count=2, fill=(5.0, 50.0), scale=(1.0, 1.0), offset=(0.0, 0.0), **body):
+def encoder_of(steps, *, channels=(0, 1), count=2, fill=(5.0, 50.0), scale=(1.0, 1.0), offset=(0.0, 0.0),
+               inputs=None, **body):  # fmt: skip
     options = {"patch_size": 2, "size": 4, "out_channels": (count,), "reductions": (1,), **body}
     names = tuple(f"b{index}" for index in channels)
     card = Card(task="self-supervised", model="x", bands=names, mean=(0.0,) * len(names), std=(1.0,) * len(names),
                 codes=(), names=(), colors=(), size=(4, 4))  # fmt: skip
-    inputs = LayerInputs(bands=names, metadata=(BandMetadata(),) * len(names), channels=channels, count=count,
+    inputs = inputs or LayerInputs(bands=names, metadata=(BandMetadata(),) * len(names), channels=channels, count=count,
                          scale=scale, offset=offset)  # fmt: skip
     return Encoder(card, Identity(nn.Identity(), **options), inputs=inputs, steps=steps, fill=fill)
 
@@ -91,6 +95,55 @@ def test_version_depends_on_the_normalization_and_not_on_the_units_of_the_layer(
     }
     assert digests["baseline 04.00"] == digests["reflectance"] == version
     assert digests["other statistics"] != version
+
+
+PHYSICAL = {"radiometry": "physical: stored * scale + offset, of each scene and band", "units": "1"}
+STORED, HARMONISED = ({"radiometry": "as stored: …", "scales": [1e-4] * 2, "offsets": [o] * 2} for o in (-0.1, 0.0))
+
+
+def loaded_for(layer, units="reflectance"):
+    inputs = layer_inputs(layer, model="x", names=("b0", "b1"), metadata=(BandMetadata(),) * 2, units=(units,) * 2,
+                          factor=1e4, missing="raise")  # fmt: skip
+    return encoder_of([], inputs=inputs)
+
+
+@pytest.mark.parametrize("attrs", [PHYSICAL, STORED, HARMONISED])
+def test_layers_of_another_scale_are_refused(attrs):
+    reflectance = np.array([0.01, 0.4, 0.3, 0.2] * 8, "float32").reshape(2, 4, 4)
+
+    def layer_of(attrs):
+        scale, offset = (attrs[key][0] if key in attrs else 1 - (key == "offsets") for key in ("scales", "offsets"))
+        return make_layer(((reflectance - offset) / scale).astype("float32"), bands=["b0", "b1"]).assign_attrs(attrs)
+
+    image = layer_of(attrs)
+    encoder = loaded_for(image)
+    for same in (image, image.sel(band=["b1", "b0"]), image.drop_attrs(deep=False)):
+        mapped = predict(same, encoder, output="embeddings", size=4)
+        np.testing.assert_allclose(mapped, reflectance * 1e4, rtol=1e-4)
+    for other in (PHYSICAL, STORED, HARMONISED):
+        if other is not attrs:
+            with pytest.raises(InputError, match="values of 'b0' are .* in the layer, and .* in the layer for which"):
+                predict(layer_of(other), encoder, output="embeddings", size=4)
+    if attrs is not PHYSICAL:
+        encoder = loaded_for(image, units="any")
+        with pytest.raises(InputError, match="are physical in the layer, and stored, of scale 0.0001"):
+            predict(layer_of(PHYSICAL), encoder, output="embeddings", size=4)
+
+
+@pytest.mark.parametrize(
+    ("units", "attrs", "text"),
+    [
+        ("byte", {"units": "1"}, "Cannot pass reflectance to 'x': it takes bytes.* Pass layer="),
+        ("reflectance", {"radiometry": "as stored: unknown"}, "the layer is as stored: unknown.*rescale=True"),
+        ("decibel", {"units": "1"}, "takes backscatter in dB"),
+    ],
+)
+def test_units_that_load_refuses_are_refused_for_a_map(units, attrs, text):
+    encoder = loaded_for(["b0", "b1"], units=units)
+    image = make_layer(np.ones((2, 4, 4), "float32"), bands=["b0", "b1"])
+    assert predict(image, encoder, output="embeddings", size=4).shape == (2, 4, 4)
+    with pytest.raises(InputError, match=text):
+        predict(image.assign_attrs(attrs), encoder, output="embeddings", size=4)
 
 
 def test_unknown_step_is_refused():
