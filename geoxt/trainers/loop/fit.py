@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import shutil
 import sys
@@ -286,7 +287,7 @@ def evaluate(
     if isinstance(task, str | PathLike):
         task = from_checkpoint(task)
     if isinstance(task, Network):
-        task = Task(task)
+        task = Task(copy.deepcopy(task))  # a task sets its network to training mode
     _require_task(task)
     if not isinstance(task, Task) or not len(data.test_dataloader()):  # self-supervision has no scores
         return Scores()

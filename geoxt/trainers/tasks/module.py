@@ -77,9 +77,8 @@ class Task(pl.LightningModule):
     ) -> None:
         super().__init__()
         if not isinstance(card, Card | Network):
-            problem = f"Cannot make a task of a {type(card).__name__}."
             remedy = "Pass {card} of the data, data.card(), or a network with it, Network(card, body=module)."
-            raise InputError(problem, remedy=remedy, argument="card")
+            raise InputError(f"Cannot make a task of a {type(card).__name__}.", remedy=remedy, argument="card")
         network, card = (card, card.card) if isinstance(card, Network) else (None, card)
         self.recipe = recipe or Recipe()
         if card.target_mean and not self.recipe.standardize_targets:
@@ -98,9 +97,8 @@ class Task(pl.LightningModule):
             raise LabelError(msg, remedy=remedy, value=card.codes)
         if self.kind.is_categorical and min(card.codes) < 0:
             msg = f"Cannot train on the class {min(card.codes)}: negative codes mark pixels of unknown class."
-            raise LabelError(
-                msg, remedy="Leave it out of the card's codes, or give the class another code.", value=min(card.codes)
-            )
+            remedy = "Leave it out of the card's codes, or give the class another code."
+            raise LabelError(msg, remedy=remedy, value=min(card.codes))
         keys = {"image": "image", "target": self.kind.key or "", **(names or {})}
         self.image_key, self.target_key = keys["image"], keys["target"]
         self.transform = transform

@@ -76,6 +76,7 @@ def test_fit_learns_and_its_checkpoint_predicts_the_same(module, data, tmp_path,
     scores = evaluate(task, module)
     assert scores["pixels"] > 0
     assert dict(evaluate(tmp_path / "model.ckpt", module)) == dict(evaluate(network, module)) == dict(scores)
+    assert not network.training
     assert score(predicted, data["mask"], region=module.split.test)["accuracy"] > 0.9
 
 
