@@ -25,7 +25,7 @@ from geoxt.source import (
     unmarked,
     view_of,
 )
-from geoxt.source.embedding_attrs import require_equal_embeddings
+from geoxt.source.embedding_attrs import identity_of, require_equal_embeddings
 from geoxt.source.fill import free_fill
 from geoxt.types import Resampling
 
@@ -155,7 +155,7 @@ def require_same_kind(first: xr.DataArray, other: xr.DataArray) -> None:
     compared += [(d, np.atleast_1d(first[d]).tolist(), np.atleast_1d(other[d]).tolist()) for d in dims]
     compared.append(("classes", _codes(first), _codes(other)))
     _require_equal(compared, first, other)
-    require_equal_embeddings(first.attrs, other.attrs, (f"layer {first.name!r}", f"layer {other.name!r}"))
+    require_equal_embeddings(identity_of(first), identity_of(other), (f"layer {first.name!r}", f"layer {other.name!r}"))
 
 
 def _require_equal(compared: Sequence[tuple[str, Any, Any]], first: xr.DataArray, other: xr.DataArray) -> None:

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from geoxt.embeddings.vectors import vectors_of
+from geoxt.embeddings.vectors import require_dequantized, vectors_of
 from geoxt.errors import GridError, InputError, optional_import
 from geoxt.grid import grid_of, pixel_offset
 from geoxt.inference import predict
@@ -17,7 +17,7 @@ from geoxt.inference.model_bands import bands_of, common_bands
 from geoxt.legend import Legend
 from geoxt.samplers import RandomSampler
 from geoxt.source import nodata_of, view_of
-from geoxt.source.embedding_attrs import require_equal_embeddings
+from geoxt.source.embedding_attrs import identity_of, require_equal_embeddings
 from geoxt.trees import SomeData, layers_of
 from geoxt.types import Array, Floats
 
@@ -75,7 +75,8 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
     ------
     InputError
         If vectors differ from the bands in length or names, are not numbers, are zero or all NaN, or are of another
-        model or version; or if layers of a tree differ in the names or order of their bands.
+        model or version; if the layer holds AlphaEarth's int8 as stored, or int8 of no stated model beside vectors of a
+        stated one; or if layers of a tree differ in the names or order of their bands.
 
     Examples
     --------
@@ -86,6 +87,7 @@ def similar(data: SomeData, vectors: Any, *, chunks: int | None = None) -> Any:
     array([[[1.   , 0.707]]], dtype=float32)
     """
     names, rows = vectors_of(data, vectors, common_bands(layers_of(data).values(), "data"), "the layer")
+    require_dequantized(data, "data")
     bands = {layer.sizes.get("band", 1) for layer in layers_of(data).values()}
     lengths = np.linalg.norm(rows, axis=1)
     if bands != {rows.shape[1]} or not (np.isfinite(lengths) & (lengths > 0)).all():
@@ -116,7 +118,8 @@ def change(before: xr.DataArray, after: xr.DataArray, *, chunks: int | None = No
     GridError
         If the grids differ, or a layer has several time steps.
     InputError
-        If bands, nodata values, or the attributes model, version, patch_size or normalization differ.
+        If bands, nodata values, or the attributes model, version, patch_size or normalization differ; or if a layer
+        holds AlphaEarth's int8 as stored.
 
     Examples
     --------
@@ -134,7 +137,8 @@ def change(before: xr.DataArray, after: xr.DataArray, *, chunks: int | None = No
     grids = grid_of(before), grid_of(after)
     if pixel_offset(*grids) != (0, 0) or grids[0].shape != grids[1].shape:
         raise GridError("Cannot compute change between layers on two grids.", remedy="Align one: align(after, before).")
-    require_equal_embeddings(before.attrs, after.attrs, ("the first layer", "the second layer"))
+    require_equal_embeddings(identity_of(before), identity_of(after), ("the first layer", "the second layer"))
+    require_dequantized(before, "before")
     counts = before.sizes.get("band", 1), after.sizes.get("band", 1)
     names = bands_of(before) or counts[0], bands_of(after) or counts[1]
     if counts[0] != counts[1] or (isinstance(names[0], list) and isinstance(names[1], list) and names[0] != names[1]):

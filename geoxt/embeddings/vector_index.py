@@ -15,12 +15,12 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from geoxt.embeddings.vectors import band_order, vectors_of
+from geoxt.embeddings.vectors import band_order, require_dequantized, vectors_of
 from geoxt.errors import InputError, ReadError, optional_import
 from geoxt.grid import pix2wld
 from geoxt.inference.model_bands import Bands, bands_of
 from geoxt.source import view_of
-from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs, require_equal_embeddings
+from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs, identity_of, require_equal_embeddings
 from geoxt.storage import atomic_write
 from geoxt.tables.layer_values import embedding_attrs
 from geoxt.trees import layers_of
@@ -140,7 +140,8 @@ class VectorIndex:
         with optional_import("geopandas", "vector", "search embeddings"):
             import geopandas as gpd
         names, queries = vectors_of(None, vectors, self._bands, "the index")
-        require_equal_embeddings(self.attrs, getattr(vectors, "attrs", {}), ("the index", "the vectors"))
+        attrs = identity_of(vectors) if isinstance(vectors, xr.DataArray) else getattr(vectors, "attrs", {})
+        require_equal_embeddings(self.attrs, attrs, ("the index", "the vectors"))
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)
         if queries.shape[1] != self._vectors.shape[1] or not (np.isfinite(lengths) & (lengths > 0)).all():
             msg = f"Cannot search {len(queries)} vectors of {queries.shape[1]} numbers: the index holds vectors of "
@@ -330,6 +331,7 @@ def _of_table(name: str, table: Any) -> list[tuple[_Entries, Any, Bands]]:
 
 def _of_layers(name: str, data: Any, step: int) -> list[tuple[_Entries, Any, Bands]]:
     """Return the valid pixels of each layer, read block by block."""
+    require_dequantized(data, "data")
     parts = []
     for node, layer in layers_of(data).items():
         view = view_of(layer)

@@ -11,11 +11,29 @@ import xarray as xr
 
 from geoxt.errors import InputError, NodataWarning
 from geoxt.inference.model_bands import Bands, bands_of
-from geoxt.source.embedding_attrs import require_equal_embeddings
+from geoxt.layers.products.embeddings import ALPHAEARTH
+from geoxt.source.embedding_attrs import identity_of, require_equal_embeddings
 from geoxt.tables import extract
 from geoxt.tables.layer_values import embedding_attrs
-from geoxt.trees import SomeData
+from geoxt.trees import SomeData, layers_of
 from geoxt.types import Floats
+
+
+def require_dequantized(data: SomeData, argument: str) -> None:
+    """Raise if layers hold the int8 of AlphaEarth as stored, whose angles are not those of its vectors.
+
+    Raises
+    ------
+    InputError
+        If a layer of int8 has names of bands of AlphaEarth, and states no model.
+    """
+    names = {band.name for band in ALPHAEARTH.bands}
+    for layer in layers_of(data).values():
+        if "data_type" in identity_of(layer) and set(bands_of(layer) or ("",)) <= names:
+            msg = f"Cannot compare the int8 of {layer.name!r}: their bands are those of AlphaEarth, whose files hold "
+            msg += "quantized numbers."
+            remedy = f"Pass {{{argument}}} opened with open_cogs(..., product='alphaearth'), which dequantizes."
+            raise InputError(msg, remedy=remedy, value="int8", argument=argument)
 
 
 def band_order(bands: Bands, names: Bands, titles: tuple[str, str], argument: str) -> list[int] | slice:
@@ -57,7 +75,7 @@ def vectors_of(data: SomeData | None, vectors: Any, bands: Bands, owner: str) ->
     if isinstance(vectors, xr.DataArray) and "band" in vectors.dims:
         names = bands_of(vectors)
         if data is not None:
-            require_equal_embeddings(embedding_attrs(data), vectors.attrs, (owner, "the vectors"))
+            require_equal_embeddings(embedding_attrs(data), identity_of(vectors), (owner, "the vectors"))
         vectors = vectors.transpose(..., "band").to_numpy().reshape(-1, vectors.sizes["band"])
     elif isinstance(vectors, pd.Series) and not isinstance(vectors.index, pd.RangeIndex):
         names = [str(name) for name in vectors.index]

@@ -18,7 +18,7 @@ from geoxt.inference.neighbor_votes import NeighborVotes
 from geoxt.legend import Legend
 from geoxt.models.card import Card
 from geoxt.models.network import Network
-from geoxt.source.embedding_attrs import require_equal_embeddings
+from geoxt.source.embedding_attrs import identity_of, require_equal_embeddings
 from geoxt.tables.layer_values import radiometry_of
 from geoxt.tasks import Output
 from geoxt.types import Array
@@ -188,7 +188,7 @@ class EstimatorNetwork(Network):
             The bands of the model, in its order.
         """
         fitted = getattr(self._estimator, "embedding_attrs_", {})
-        require_equal_embeddings(fitted, layer.attrs, ("the estimator", "the layer"))
+        require_equal_embeddings(fitted, identity_of(layer), ("the estimator", "the layer"))
         scales = getattr(self._estimator, "radiometry_", {})
         stated = radiometry_of(layer) if scales else {}
         for name, band in zip(self.card.bands, bands_of(selected) or (), strict=False):

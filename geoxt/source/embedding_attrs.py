@@ -17,7 +17,8 @@ from geoxt.errors import InputError
 from geoxt.grid import grid_of
 
 _OTHERS = ("patch_size", "normalization")
-NAMES = ("model", "version", *_OTHERS)
+_DATA_TYPE = "data_type"
+NAMES = ("model", "version", *_OTHERS, _DATA_TYPE)
 """Attributes that identify embeddings: those of two layers can be compared only if these are equal."""
 _TYPE = "embedding_type"
 _MODEL, _SOURCE = "geoemb:model", "geoemb:source_data"
@@ -45,7 +46,7 @@ def require_equal_embeddings(first: Mapping[Any, Any], other: Mapping[Any, Any],
     Raises
     ------
     InputError
-        If both name one, and they differ.
+        If both name one, and they differ; or if one names a model, and the other holds integers of an unknown model.
     """
     for name in NAMES:
         values = [_text(name, attrs[name]) if attrs.get(name) is not None else "" for attrs in (first, other)]
@@ -55,6 +56,25 @@ def require_equal_embeddings(first: Mapping[Any, Any], other: Mapping[Any, Any],
             msg += f"is {values[1]!r}."
             remedy = "Use embeddings of one model and version, of tiles of one size and one normalization."
             raise InputError(msg, remedy=remedy, value=other[name])
+    for stated, title, model, model_title in (
+        (first, titles[0], other, titles[1]),
+        (other, titles[1], first, titles[0]),
+    ):
+        if stated.get(_DATA_TYPE) == "int8" and not stated.get("model") and model.get("model"):
+            msg = f"Cannot combine embeddings: {title} holds int8 of no stated model, {model_title} those of "
+            msg += f"{model['model']!r}."
+            remedy = "Open quantized files by their product, such as open_cogs(..., product='alphaearth'). Or assign "
+            remedy += "attrs['model'] if the numbers are comparable."
+            raise InputError(msg, remedy=remedy, value="int8")
+
+
+def identity_of(layer: xr.DataArray) -> Mapping[Hashable, Any]:
+    """Return the attributes of a layer, with its data type if it holds int8 and states no model.
+
+    Embeddings are published as int8 that are not proportional to the numbers of their vectors.
+    """
+    is_quantized = layer.dtype == np.int8 and not layer.attrs.get("model")
+    return {**layer.attrs, _DATA_TYPE: "int8"} if is_quantized else layer.attrs
 
 
 def _text(name: str, value: Any) -> str:

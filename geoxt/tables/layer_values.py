@@ -17,7 +17,7 @@ from geoxt.grid import grid_of
 from geoxt.regions.region import layers_in
 from geoxt.samplers.points import block_windows
 from geoxt.source import View, resolve_attrs, view_of
-from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs
+from geoxt.source.embedding_attrs import NAMES, common_embedding_attrs, identity_of
 from geoxt.trees import SomeData, nodes_of
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
@@ -95,11 +95,14 @@ def embedding_attrs(data: SomeData) -> dict[str, str]:
         If two layers name different models, versions, patch sizes or normalizations.
     """
     layers = {
-        f"layer {layer.name!r}" + (f" of node {node!r}" if node else ""): layer.attrs
+        f"layer {layer.name!r}" + (f" of node {node!r}" if node else ""): layer
         for node, ds in nodes_of(data).items()
         for layer in layers_in(ds)
     }
-    return {name: str(value) for name, value in common_embedding_attrs(layers).items() if name in NAMES}
+    attrs = common_embedding_attrs({title: layer.attrs for title, layer in layers.items()})
+    if not any("model" in layer.attrs for layer in layers.values()):  # beside embeddings, int8 may be class codes
+        attrs = common_embedding_attrs({title: identity_of(layer) for title, layer in layers.items()})
+    return {name: str(value) for name, value in attrs.items() if name in NAMES}
 
 
 def radiometry_of(data: SomeData) -> dict[str, str]:

@@ -178,3 +178,39 @@ def test_two_models_are_not_combined(tmp_path, embeddings):
         geoxt.open_cogs([tmp_path / "0.tif", tmp_path / "1.tif"])
     assert geoxt.union(embeddings, embed(Encoder())).attrs["version"] == embeddings.attrs["version"]
     assert geoxt.extract(embeddings, points).attrs["version"] == embeddings.attrs["version"]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_int8_of_no_stated_model_are_not_compared_with_embeddings(known):
+    values = np.random.default_rng(0).integers(-100, 100, (2, 8, 8)).astype("int8")
+    names = ["A00", "A01"] if known else ["red", "nir"]
+    raw = xr.DataArray(values, dims=("band", "y", "x"), coords={"band": names, **coordinates(GRID)}, name="raw")
+    embedded = raw.astype("float32").rename("embedded").assign_attrs(model="m", version="1")
+    points = gpd.GeoDataFrame(
+        {"class": list("aabb")}, geometry=gpd.points_from_xy(raw.x[[0, 2, 4, 6]], raw.y[[1, 2, 3, 4]]), crs=GRID.crs
+    )
+    table, raw_table = geoxt.extract(embedded, points), geoxt.extract(raw, points)
+    for function in (
+        lambda: similar(raw, table),
+        lambda: similar(embedded, raw_table),
+        lambda: similar(raw, embedded[:, 2, 2]),
+        lambda: similar(embedded, raw[:, 2, 2]),
+        lambda: change(embedded, raw),
+        lambda: build_index([embedded, raw]),
+        lambda: build_index(embedded).search(raw[:, 2, 2]),
+        lambda: build_index(embedded).search(raw_table),
+        lambda: geoxt.predict(raw, knn(table, n_neighbors=1)),
+        lambda: geoxt.predict(embedded, knn(raw_table, n_neighbors=1)),
+    ):
+        with pytest.raises(InputError, match="int8 of no stated model.*product='alphaearth'"):
+            function()
+    assert similar(embedded, raw_table[["A00", "A01"] if known else names].to_numpy()).shape == (4, 8, 8)
+    assert geoxt.predict(raw, knn(raw_table, n_neighbors=1)).shape == (8, 8)
+    for function in (lambda: similar(raw, [1, 2]), lambda: change(raw, raw), lambda: build_index(raw)):
+        if known:
+            with pytest.raises(InputError, match="bands are those of AlphaEarth, whose files hold quantized numbers"):
+                function()
+        else:
+            function()
+    stated = raw.assign_attrs(model="m", version="1")
+    assert float(similar(stated, table).max()) == pytest.approx(1)
