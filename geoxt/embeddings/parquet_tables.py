@@ -49,14 +49,14 @@ def read_parquet(
     geopandas.GeoDataFrame
         As `geoxt.extract` returns tables, for `knn`, `linear_probe`, `random_forest`, `similar` and `build_index`: the
         other columns of the files, the footprints as geometry, "time" (UTC) if a date is stated, and a float32 column
-        "embedding_0", "embedding_1", … for each component, which `attrs["bands"]` lists. `attrs` name the model and its
-        version, if known.
+        for each component, which `attrs["bands"]` lists: with the names of bands in tables that `table.to_parquet`
+        wrote, else "embedding_0", "embedding_1", …. `attrs` name the model and its version, if known.
 
     Raises
     ------
     InputError
-        If a file has no column "embedding" or "embeddings", vectors differ in length, or files are of different models
-        or versions.
+        If a file has no column "embedding" or "embeddings", vectors differ in length or names, or files are of
+        different models or versions.
     ReadError
         If a file cannot be read.
     MissingDependency
@@ -97,7 +97,7 @@ def read_parquet(
         (first, path), (second, other), *_ = lengths.items()
         msg = f"Cannot make one table: vectors of {str(path)!r} have {first} numbers, those of {str(other)!r} {second}."
         raise InputError(msg, remedy="Pass {paths} of one model.", argument="paths")
-    columns = [f"embedding_{number}" for number in range(next(iter(lengths), 0))]
+    columns = _columns(frames, next(iter(lengths), 0))
     table = pd.concat([_without_vectors(frame) for frame in frames], ignore_index=True)
     numbers = pd.DataFrame(
         np.concatenate([rows for rows in vectors if len(rows)] or [np.empty((0, 0))]), columns=columns
@@ -105,6 +105,28 @@ def read_parquet(
     table = gpd.GeoDataFrame(pd.concat([table, numbers.set_axis(table.index)], axis=1), geometry="geometry")
     table.attrs = {"bands": columns, **{name: attrs[name] for name in NAMES if name in attrs}}
     return table
+
+
+def _columns(frames: Sequence[Any], count: int) -> list[str]:
+    """Return the names of the columns of vectors: of tables that were written with them, else "embedding_0", ….
+
+    Raises
+    ------
+    InputError
+        If two tables differ in them.
+    """
+    written = [tuple(map(str, f.attrs["bands"])) for f in frames if f.attrs.get("bands") and _column_of(f) is None]
+    if len(set(written)) > 1:
+        first, other = list(dict.fromkeys(written))[:2]
+        msg = f"Cannot make one table: its files have the bands {list(first)[:4]} and {list(other)[:4]}."
+        raise InputError(msg, remedy="Pass {paths} of one model.", argument="paths")
+    all_named = len(written) == len(frames) and written
+    return list(written[0]) if all_named else [f"embedding_{number}" for number in range(count)]
+
+
+def _column_of(frame: Any) -> str | None:
+    """Return the name of the column of vectors, `None` without one."""
+    return next((name for name in _VECTORS if name in frame.columns), None)
 
 
 def _files(paths: Any) -> list[Path]:
@@ -162,7 +184,7 @@ def _attrs_of(path: Path, frame: Any) -> dict[str, str]:
 
 def _vectors(frame: Any, path: Path) -> Floats:
     """Return the vectors of rows (n, components), float32."""
-    column = next((name for name in _VECTORS if name in frame.columns), None)
+    column = _column_of(frame)
     if column is None:
         bands = list(frame.attrs.get("bands", ()))
         if bands and set(bands) <= set(frame.columns):

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 import shapely
 
-from geoxt.embeddings import build_index, knn, read_parquet
+import geoxt
+from geoxt.embeddings import build_index, knn, read_parquet, similar
 from geoxt.errors import InputError, ReadError
+from geoxt.testing import make_layer
 
 BOXES = [shapely.box(x, 50, x + 0.02, 50.02) for x in (8.0, 8.1, 9.5)]
 
@@ -81,6 +83,24 @@ def test_clay_versions_and_tables_that_were_written(tmp_path):
     again = read_parquet(copy)
     assert again.attrs["bands"] == table.attrs["bands"]
     np.testing.assert_array_equal(again[again.attrs["bands"]], values)
+
+
+def test_written_tables_keep_the_names_of_bands(tmp_path):
+    layer = make_layer(np.random.default_rng(0).normal(size=(3, 4, 4)), bands=["band_1", "band_2", "band_3"])
+    layer.attrs |= {"model": "m", "version": "1", "embedding_type": "pixel"}
+    points = gpd.GeoDataFrame(geometry=gpd.points_from_xy(layer.x[:3], layer.y[:3]), crs=layer.odc.crs)
+    table = geoxt.extract(layer, points)
+    table.to_parquet(tmp_path / "a.parquet")
+    table[["band_3", "band_1", "band_2", "geometry"]].to_parquet(tmp_path / "b.parquet")
+    read = read_parquet(tmp_path)
+    assert read.attrs == {"bands": ["band_1", "band_2", "band_3"], "model": "m", "version": "1"}
+    np.testing.assert_allclose(read[read.attrs["bands"]], np.tile(table[table.attrs["bands"]], (2, 1)), rtol=1e-6)
+    assert float(similar(layer.sel(band=["band_3", "band_1", "band_2"]), read).max()) == pytest.approx(1)
+    renamed = table.rename(columns={"band_1": "other"})
+    renamed.attrs["bands"] = ["other", "band_2", "band_3"]
+    renamed.to_parquet(tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"bands \['band_1', .*\] and \['other'"):
+        read_parquet(tmp_path)
 
 
 def test_tables_are_learned_from_and_searched(tmp_path):

@@ -224,3 +224,10 @@ def test_npy_tiles_of_tessera_as_documented(tmp_path):
     point = gpd.GeoDataFrame(geometry=[shapely.Point(300_015, 5_769_995)], crs="EPSG:32631")
     assert geoxt.extract(layer, point)["T005"].to_numpy()[0] == stored[0, 1, 5] * scales[0, 1]
     assert layer.attrs["model"] == "https://geotessera.org/model"
+
+
+@pytest.mark.parametrize("options", [{"scale": 1 / 127.5}, {"offset": 0.5}])
+def test_dequantized_numbers_have_no_other_scale(tmp_path, options):
+    write(tmp_path, make_stored(1))
+    with pytest.raises(InputError, match="dequantized as published. Leave scale= and offset= out"):
+        open_cogs(tmp_path / "2020", product="alphaearth", rescale=True, **options)

@@ -119,7 +119,8 @@ def open_cogs(
     scale, offset
         Scale and offset of the bands whose files and metadata files state none, in place of the product's: physical
         value = stored value * scale + offset. A product with a known scale takes both or none; in other files a scale
-        alone has offset 0, an offset alone scale 1. Quality bands keep those of the product.
+        alone has offset 0, an offset alone scale 1. Quality bands keep those of the product. None for embeddings, which
+        are dequantized as published.
     baseline
         Processing baseline of Sentinel-2 scenes whose file names have none, as "05.09", "0509" or "N0509".
     categorical

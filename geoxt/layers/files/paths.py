@@ -83,8 +83,8 @@ def customize(
     Raises
     ------
     InputError
-        If the product is unknown or does not fit the pattern, a number is not finite, or no scale depends on a
-        baseline.
+        If the product is unknown or does not fit the pattern, a number is not finite, no scale depends on a baseline,
+        or a scale is given for embeddings.
     """
     for argument, number in (("scale", scale), ("offset", offset)):
         if number is not None and (not math.isfinite(number) or (argument == "scale" and number == 0)):
@@ -99,6 +99,9 @@ def customize(
             problem = f"Cannot use a {argument} without a product."
             raise InputError(problem, remedy="Pass {product}.", argument=argument)
         return None
+    if product.embedding is not None and (scale is not None or offset is not None):
+        msg = f"Cannot rescale the embeddings of {product.name}: files of integers are dequantized as published."
+        raise InputError(msg, remedy="Leave {scale} and {offset} out.", argument="offset" if scale is None else "scale")
     check_baseline([product], baseline)
     if pattern is not None:
         template = Template(pattern) if isinstance(pattern, str) else pattern
