@@ -191,6 +191,8 @@ def training_rows(table: Any, target: str, features: Sequence[str] | None) -> tu
     missing = [column for column in (*columns, target) if column not in table.columns]
     if missing or not columns:
         problem = f"the table has no column {', '.join(map(repr, missing))}" if missing else "no columns are stated"
+        if "bands" not in table.attrs and not missing:
+            problem += " in attrs['bands'], which pandas.concat drops if attrs differ, as does merge"
         msg = f"Cannot fit to features {columns} and target {target!r}: {problem}."
         raise InputError(msg, remedy="Pass {features} and {target}, names of columns.", argument="features")
     if not len(table):

@@ -115,7 +115,7 @@ def predict(
         A trained task, its network, or the path of its checkpoint, with bands, scaling and classes. Or the path of an
         ONNX, `torch.export` or TorchScript file beside its MLM item; without an item pass `geoxt.models.from_file`. Or
         any module that maps float32 (N, C, H, W) to (N, K, H, W). Or a fitted scikit-learn estimator, whose features
-        are the bands of a pixel.
+        are the bands of a pixel: by name if it was fitted to a DataFrame, by position if to an array.
     size
         Height and width of the tiles in pixels.
     overlap

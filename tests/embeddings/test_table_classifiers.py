@@ -112,7 +112,7 @@ def test_other_options_raise(table):
     with pytest.raises(InputError, match="Cannot find 61 neighbors among 60 rows"):
         knn(table, n_neighbors=61)
     table.attrs = {}
-    with pytest.raises(InputError, match="no columns are stated"):
+    with pytest.raises(InputError, match="no columns are stated in attrs.*pandas.concat drops"):
         knn(table)
 
 
