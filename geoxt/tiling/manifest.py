@@ -67,7 +67,7 @@ def open_manifest(
     Raises
     ------
     InputError
-        If the manifest is of another version, layer, model or tiling.
+        If the manifest is of another version, layer, model or tiling, or files of the layer were replaced.
     OutputError
         If the folder holds tiles without a manifest.
     """
@@ -148,7 +148,7 @@ def _require_same(folder: Path, identity: MapIdentity) -> None:
         return
     subject = (
         "another model" if "model" in differing
-        else "another layer, or of other options" if "map" in differing
+        else "another layer, of other versions of its files, or of other options" if "map" in differing
         else "another tiling"
     )  # fmt: skip
     raise InputError(

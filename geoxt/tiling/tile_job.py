@@ -20,6 +20,7 @@ from geoxt.tiling.tile_states import now, write_state
 from geoxt.windows import Window
 from geoxt.writers import to_cog
 from geoxt.writers.blocks import in_this_process
+from geoxt.writers.staging import SUFFIX
 
 _FOLDER_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT}
 """Error numbers of a folder that cannot be written."""
@@ -123,9 +124,9 @@ def _node(tile: MapTile) -> str:
 
 
 def _is_complete(path: Path, tile: MapTile) -> bool:
-    """Return whether all blocks of a tile's file can be decoded."""
+    """Return whether a tile's file was completed with its sidecars, and all its blocks can be decoded."""
     assert tile.window is not None
-    if not path.exists():
+    if not path.exists() or path.with_name(f".{path.name}{SUFFIX}").exists():  # killed before the sidecars were written
         return False
     try:
         with rasterio.open(path) as file:

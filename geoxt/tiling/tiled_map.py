@@ -97,7 +97,8 @@ def to_tiles(
     ------
     InputError
         If the tiling or the part is invalid, pixels of the layer are in none of its squares, the layer has other
-        dimensions, or the manifest in the folder is of another layer, model, tiling or version.
+        dimensions, or the manifest in the folder is of another layer, model, tiling or version, or of files of the
+        layer that were replaced since.
     OutputError
         If tiles of this part failed in all attempts, after all others are written; the same call tries them again. If a
         file cannot be written, or another job writes the same part.
@@ -138,7 +139,7 @@ def to_tiles(
     grids = {node: grid_of(part_of_tree) for node, part_of_tree in maps.items()}
     map_tiles = make_tiles(grids, tiles, tile_crs)
     prepare_folder(folder)
-    with locked_part(folder, numbers):
+    with _as_output_error(folder), locked_part(folder, numbers):
         crs = {node: crs_text(grid.crs) for node, grid in grids.items()}
         table = open_manifest(folder, map_tiles, sources, crs)
         card = next((source.card for source in sources.values() if source.card is not None), None)
@@ -157,10 +158,7 @@ def to_tiles(
         tiles_by_name = {tile.name: tile for tile in tiles_of(table)}
         waiting = [tiles_by_name[name] for name in names if name not in finished]
         states: dict[str, dict[str, Any]] = {}
-        with (
-            _as_output_error(folder),
-            progress_bar(len(names), folder.name, unit="tile", progress=progress, initial=len(finished)) as bar,
-        ):
+        with progress_bar(len(names), folder.name, unit="tile", progress=progress, initial=len(finished)) as bar:
             for state in run_tiles(job, waiting, retries=retries, num_workers=num_workers):
                 states[state["tile"]] = state
                 bar.update()

@@ -138,6 +138,47 @@ def test_incomplete_files_are_written_again(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read(tmp_path / "map.vrt")[0], prediction.values)
 
 
+def test_tiles_without_their_sidecars_are_written_again(files, tmp_path):
+    def write():
+        layer = geoxt.predict(geoxt.open_cogs(files / "image.tif"), files / "model.ckpt", size=32)
+        geoxt.to_tiles(layer, tmp_path, tiles=64, progress=False)
+        return sorted(file.name for file in (tmp_path / "tiles").iterdir())
+
+    names = write()
+    assert "r0c0.tif.aux.xml" in names
+    for file in ("states/r0c0.json", "tiles/r0c0.tif.aux.xml"):
+        (tmp_path / file).unlink()
+    table = geopandas.read_parquet(tmp_path / "manifest.parquet")
+    table.assign(state="pending").to_parquet(tmp_path / "manifest.parquet")
+    (tmp_path / "tiles" / ".r0c0.tif.parts" / "0123").mkdir(parents=True)  # killed after the file was moved
+    assert write() == names
+
+
+def test_replaced_files_of_the_layer_raise(tmp_path):
+    path = tmp_path / "image.tif"
+    for seed in (0, 1):
+        values = np.random.default_rng(seed).integers(1, 255, (1, 60, 40)).astype("uint8")
+        write_cog(path, values, grid=make_grid((60, 40)), nodata=0)
+        if seed == 0:
+            geoxt.to_tiles(geoxt.open_cogs(path), tmp_path / "map", tiles=32, progress=False)
+    with pytest.raises(InputError, match="other versions of its files"):
+        geoxt.to_tiles(geoxt.open_cogs(path), tmp_path / "map", tiles=32, progress=False)
+
+
+def test_a_full_disk_leaves_no_manifest(tmp_path, monkeypatch):
+    def write(table, path, **options):
+        Path(path).write_bytes(b"PAR1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(geopandas.GeoDataFrame, "to_parquet", write)
+        with pytest.raises(OutputError, match=r"No space left on device\. Make space there"):
+            geoxt.to_tiles(make_layer()[0], tmp_path, tiles=40, progress=False)
+    assert not list(tmp_path.glob("m*"))
+    assert not list(tmp_path.glob(".manifest.parquet*"))
+    assert set(geoxt.to_tiles(make_layer()[0], tmp_path, tiles=40, progress=False)["state"]) <= {"done", "empty"}
+
+
 def test_failed_tiles_are_tried_again_and_listed(tmp_path, monkeypatch):
     prediction, counts = make_map(), {"r0c1": 1, "r1c0": 9, "r1c1": 9}
 
