@@ -195,7 +195,7 @@ class OverflowWarning(GeoxtWarning):
 
 
 class DeviceWarning(GeoxtWarning):
-    """A device runs a model in smaller batches, as its memory is exhausted, or slowly in a precision that it lacks."""
+    """A model runs in smaller batches, as the memory of a device is exhausted, or in a slow, emulated precision."""
 
 
 class ScaleWarning(GeoxtWarning):

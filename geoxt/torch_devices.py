@@ -87,7 +87,7 @@ class Device:
             torch.mps.empty_cache()
 
     def require_precision(self, precision: Precision) -> None:
-        """Raise if this device does not compute in a precision, and warn if it does slowly.
+        """Raise if this device does not compute in a precision, and warn if it emulates the precision slowly.
 
         Raises
         ------

@@ -103,7 +103,7 @@ def require_data(data: object) -> None:
     remedy = (
         "Pass one {layer}; join dates by xr.concat([before, after], 'time')."
         if several
-        else "Pass a {layer} of open_cogs()."
+        else "Pass a {layer} opened by open_cogs()."
     )
     raise InputError(f"Cannot predict from a {type(data).__name__}.", remedy=remedy, argument="layer")
 

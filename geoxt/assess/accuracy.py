@@ -295,7 +295,7 @@ def _checked_counts(counts: Any) -> Array:
 def _labels_of(
     counts: Any, classes: Sequence[Hashable] | None
 ) -> tuple[Any, list[Hashable] | None, Sequence[Hashable] | None]:
-    """Return counts in the order of named classes, the names of strata, `None` without labels, and of classes."""
+    """Return the counts ordered by class, the names of the strata (`None` without labels), and those of the classes."""
     if isinstance(counts, xr.DataArray) and counts.ndim == 2:
         counts = counts.to_pandas()
     if isinstance(counts, xr.DataArray) and counts.ndim == 3:
@@ -318,7 +318,7 @@ def _labels_of(
 
 
 def _require_names(names: list[Any], labels: list[Any], dim: str) -> None:
-    """Raise if names of classes are not the labels of the counts, in any order."""
+    """Raise if class names differ from the labels of the counts, in any order."""
     if {*names} != {*labels} or len(names) != len(labels):
         problem = f"Cannot estimate: classes are named {names}, and the {dim} of the counts are {labels}."
         raise InputError(problem, remedy="Pass {classes} as the names in the counts, in any order.", argument="classes")

@@ -77,7 +77,7 @@ def class_deviations(
     Raises
     ------
     InputError
-        If the class is not given, or is no class of the map; expected proportions are missing, or 0 for all strata.
+        If the class is missing or is not a class of the map, or expected proportions are missing or 0 for all strata.
 
     References
     ----------
@@ -89,14 +89,16 @@ def class_deviations(
         problem = "Cannot allocate a sample that is optimal for one class: the class is not given."
         raise InputError(problem, remedy="Pass {target_class}, the name of the class.", argument="target_class")
     if measure not in get_args(Measure):
-        problem = f"Cannot allocate a sample that is optimal for {measure!r} of a class."
+        problem = f"Cannot allocate a sample that is optimal for the measure {measure!r} of one class."
         remedy = "Pass {measure:'all'}, 'area', 'users' or 'producers'."
         raise InputError(problem, remedy=remedy, value=measure, argument="measure")
     if strata_are_classes and target_class not in names:
         problem = (
             f"Cannot allocate a sample that is optimal for {target_class!r}: the classes of the map are {[*names]}."
         )
-        raise InputError(problem, remedy="Pass {target_class} of the map.", value=target_class, argument="target_class")
+        raise InputError(
+            problem, remedy="Pass {target_class}, one of them.", value=target_class, argument="target_class"
+        )
     if measure != "area" and not strata_are_classes:
         problem = (
             f"Cannot allocate a sample that is optimal for {measure!r}: the strata are not the classes of the map."
@@ -106,18 +108,18 @@ def class_deviations(
     if measure == "area":
         return deviations
     assert expected is not None
-    shares = sizes / sizes.sum()
+    weights = sizes / sizes.sum()
     is_class = np.array([name == target_class for name in names])
     proportions = np.array([float(by_label(expected)[name]) for name in names])
-    area = float(shares @ proportions)
+    area = float(weights @ proportions)
     if area <= 0:
         problem = f"Cannot allocate the sample for {target_class!r}: its expected proportion is 0 in all strata."
         raise InputError(problem, remedy=EXPECTED_REMEDY, argument="expected")
-    producers = float((shares * proportions)[is_class].sum()) / area
+    producers = float((weights * proportions)[is_class].sum()) / area
     by_measure = {
         "area": deviations,
-        "users": np.where(is_class, deviations / shares, 0),  # other strata add no variance
-        # residuals of the ratio P: 1 - P of pixels mapped as the class, P of omitted pixels, by the area of the class
+        "users": np.where(is_class, deviations / weights, 0),  # other strata add no variance
+        # residuals of the ratio P: 1 - P for pixels mapped as the class, P for omitted pixels, over the class area
         "producers": np.where(is_class, 1 - producers, producers) * deviations / area,
     }
     if measure == "all":
@@ -168,7 +170,7 @@ def allocate(
         "proportional" to the sizes, "equal", or "neyman" and "optimal for one class": proportional to size times
         standard deviation.
     deviations
-        Standard deviation in each stratum, for the last two.
+        Standard deviation in each stratum, for "neyman" and "optimal for one class".
     min_per_class
         Least number in each stratum, as far as it has pixels; taken from the others.
     names

@@ -82,7 +82,7 @@ def require_alpha(alpha: float) -> None:
     Raises
     ------
     InputError
-        If it is no number, 0 or less, 1 or more, or NaN.
+        If it is not a number between 0 and 1.
     """
     if not isinstance(alpha, Real) or not 0 < alpha < 1:
         problem = f"Cannot calibrate sets for alpha={alpha!r}."

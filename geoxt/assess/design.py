@@ -157,14 +157,14 @@ def sample_design(
     deviations = None
     if allocation == "optimal for one class":
         if target_se is not None and measure == "all":
-            problem = "Cannot draw a sample for a standard error of three estimates."
+            problem = "Cannot size a sample for a standard error of three estimates (measure='all')."
             raise InputError(problem, remedy="Pass {measure:'area'}, 'users' or 'producers'.", argument="measure")
         deviations = class_deviations(
             expected, strata_counts.names, strata_counts.sizes, target_class, measure, isinstance(strata, str)
         )
     elif target_class is not None:
         problem = f"Cannot allocate a sample by {allocation!r} for the class {target_class!r}."
-        remedy = "Pass {allocation:'optimal for one class'}, or no {target_class}."
+        remedy = "Pass {allocation:'optimal for one class'}. Or leave {target_class} out."
         raise InputError(problem, remedy=remedy, value=target_class, argument="allocation")
     counts = _allocated(strata_counts, n, target_se, allocation, expected, min_per_class, deviations)
     rng = np.random.default_rng(seed)
@@ -217,7 +217,7 @@ def _strata_of(
 ) -> tuple[xr.DataArray, Codes, Legend | None]:
     """Return the layer of strata, the reader of its codes, and its classes.
 
-    The reader saves the number of valid pixels of the map that have no class or no stratum.
+    The reader counts the valid pixels of the map without a class or stratum, by window, in `unassigned`.
     """
     if strata is None or (isinstance(strata, str) and strata == "classes"):
         return map_layer, read_map, legend
@@ -246,7 +246,7 @@ def _warn_of_pixels_without_stratum(strata: Strata, unassigned: Mapping[Window, 
         text = f"{count:,} of {total:,} pixels of the map ({count / total:.2%}) belong to no stratum"
         if unlisted:
             codes = ", ".join(str(code) for code in [*strata.unlisted][:_MAX_CODES])
-            text += f", {unlisted:,} of them as the legend lacks their codes ({codes})"
+            text += f", {unlisted:,} of them because the legend lacks their codes ({codes})"
         text += ". They are not sampled, and estimates exclude them."
         warnings.warn(text, AssessmentWarning, stacklevel=3)
 

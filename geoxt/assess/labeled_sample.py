@@ -73,8 +73,8 @@ def estimate(
     ------
     InputError
         If columns are missing, ids are repeated, pixels have no reference, strata are missing, a cluster spans strata,
-        a stratum "all" stands beside others, numbers of the reference may be codes or names, or the area of a
-        continuous map differs by more than 1 % from that of the strata.
+        the stratum "all" is not the only one, numbers in the reference are ambiguous (codes or names), or the area of
+        a continuous map differs by more than 1 % from that of the strata.
     OverlapError
         If points lie outside the map or on nodata.
     CRSError
@@ -211,30 +211,30 @@ def _require_few_codes(strata: Strata, legend: Legend | None) -> None:
     """Raise if a map of integers without names holds too many different numbers to be codes of classes."""
     if legend is None and len(strata.codes) > _MAX_UNNAMED:
         problem = f"Cannot estimate: the map has {len(strata.codes):,} different integers, without names of classes."
-        remedy = "Pass {map} as numbers of a continuous variable, map.astype('float32'). Or with a legend of classes."
+        remedy = "Pass {map} as floats if it is continuous: map.astype('float32'). Or pass a {map} with a legend."
         raise InputError(problem, remedy=remedy, value=len(strata.codes), argument="map")
 
 
 def _reference_names(reference: Any, mapped: list[str], legend: Legend | None) -> list[str]:
-    """Return the class names of a reference, and warn of codes, which are those of the map's legend.
+    """Return the class name of each reference, and warn of references that are codes of the map's legend.
 
     Raises
     ------
     InputError
-        If numbers are fractions, may be codes as well as names, or are codes and the legend is unknown.
+        If numbers are fractional, are both codes and names, or are codes while the legend is unknown.
     """
     texts = [_integer_text(value) for value in reference]
     names = {*mapped} if legend is None else {*legend.names}
     numbers = sorted({text for text in texts if _is_number(text)} - (names if legend is None else set()), key=float)
     fractions = [text for text in numbers if not text.lstrip("-").isdigit()]
     if fractions and not {*fractions} & names:
-        problem = f"Cannot estimate: the map has classes, and the reference numbers such as {fractions[0]}."
-        remedy = "Pass {map} as numbers of a continuous variable, map.astype('float32')."
+        problem = f"Cannot estimate: the map has classes, and the reference has fractions, such as {fractions[0]}."
+        remedy = "Pass {map} as floats if it is continuous: map.astype('float32')."
         raise InputError(problem, remedy=remedy, value=fractions[0], argument="map")
     if legend is None:
         if numbers and not any(map(_is_number, mapped)):
             problem = (
-                f"Cannot estimate: the reference has codes, such as {numbers[0]}, and the column map_class names, "
+                f"Cannot estimate: the reference has codes, such as {numbers[0]}, and the column map_class has names, "
             )
             problem += f"such as {mapped[0]!r}."
             raise InputError(problem, remedy="Pass {map}, whose legend names the codes.", argument="map")
@@ -245,7 +245,7 @@ def _reference_names(reference: Any, mapped: list[str], legend: Legend | None) -
     if ambiguous:
         problem = f"Cannot estimate: the reference {ambiguous[0]!r} is a name of the map's legend, and the code of "
         problem += f"{by_code[ambiguous[0]]!r}."
-        raise InputError(problem, remedy="Give the classes of the map names that are not codes.", value=ambiguous[0])
+        raise InputError(problem, remedy="Rename classes of the map whose names are codes.", value=ambiguous[0])
     unknown = [text for text in numbers if text not in by_code and text not in names]
     if unknown:
         problem = f"Cannot estimate: the reference {unknown[0]} is neither a code nor a name of the map's legend."
@@ -261,13 +261,11 @@ def _reference_names(reference: Any, mapped: list[str], legend: Legend | None) -
 
 
 def _require_common_names(reference: list[str], names: set[str]) -> None:
-    """Raise if reference classes are none of the map's, or differ from one in case or underscores alone."""
+    """Raise if no reference class is in the map, or one differs from a map class in case or underscores only."""
     spellings = {_spelling(name): name for name in names}
     for text in sorted({*reference} - names):
         if _spelling(text) in spellings:
-            problem = (
-                f"Cannot estimate: the reference {text!r} is not the class {spellings[_spelling(text)]!r} of the map."
-            )
+            problem = f"Cannot estimate: the reference {text!r} is spelled {spellings[_spelling(text)]!r} in the map."
             raise InputError(problem, remedy="Write the names of classes as in the map.", value=text)
     if not {*reference} & names:
         problem = f"Cannot estimate: no class of the reference, {sorted({*reference})[:5]}, is a class of the map, "

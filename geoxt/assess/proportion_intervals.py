@@ -108,10 +108,10 @@ class ProportionLimits:
         if survey.clusters is None:
             ends = np.stack(_limits(_strata(survey, reference, weight), fractions, interval))
         else:  # errors are less alike within clusters than classes are
-            of_errors, of_classes = (_strata(survey, cells, weight) for cells in (mapped == reference, reference))
+            by_error, by_class = (_strata(survey, cells, weight) for cells in (mapped == reference, reference))
             parts = (
-                (of_errors, fractions.columns(slice(None, -count))),
-                (of_classes, fractions.columns(slice(-count, None))),
+                (by_error, fractions.columns(slice(None, -count))),  # accuracies
+                (by_class, fractions.columns(slice(-count, None))),  # areas
             )
             ends = np.concatenate([np.stack(_limits(*part, interval)) for part in parts], axis=1)
         limits = np.split(ends, [1, *(1 + np.arange(1, 4) * count)], axis=1)

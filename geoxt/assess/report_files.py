@@ -180,7 +180,7 @@ def _require_assessed_map(
         extent, assessed = ground_area(box(full_window(grid)), grid) / HECTARE, float(np.sum(accuracy.area.value))
         if assessed > 1.01 * extent:
             problem = (
-                f"Cannot report on the map: it covers {extent:,.6g} ha, and the accuracy is of {assessed:,.6g} ha."
+                f"Cannot report on the map: it covers {extent:,.6g} ha, and the assessed area is {assessed:,.6g} ha."
             )
             raise InputError(problem, remedy="Pass the assessed {map}.", argument="map")
     if applicability is not None and grid_of(applicability) != grid:

@@ -18,7 +18,7 @@ DESIGN = {*COLUMNS[:-1], POPULATION, "map_class", "probability", "id", "row", "c
 _MISSING_TEXTS = ("", "nan", "NaN", "<NA>", "None")
 """Texts of missing values, as `astype(str)` writes them."""
 _MAX_AREA_RATIO = 5
-"""Ratio of the mean pixel of a stratum to the smallest or largest sampled pixel above which units differ."""
+"""Maximum ratio of the mean pixel area of a stratum to the sampled pixel areas, or the reverse, in equal units."""
 _MAX_SHOWN = 5
 """Strata, ids or values that a message names."""
 
@@ -57,7 +57,7 @@ def _require_columns(frame: Any, reference: str, cluster: str | None) -> None:
         remedy = "Pass a sample drawn by assess.sample_design. Or pass {reference} for another column of labels."
         raise InputError(problem, remedy=remedy, value=missing, argument="reference")
     if reference in DESIGN:
-        problem = f"Cannot take the column {reference!r} as the reference: it is of the design or of the map."
+        problem = f"Cannot take the column {reference!r} as the reference: it belongs to the design or the map."
         raise InputError(problem, remedy="Pass {reference} for another column.", value=reference, argument="reference")
     if "id" in frame.columns and frame["id"].duplicated().any():
         repeated = sorted(frame.loc[frame["id"].duplicated(), "id"].unique().tolist())
@@ -163,13 +163,13 @@ def labeled_rows(frame: Any, reference: str, unlabeled: str, cluster: str | None
     by_stratum = ", ".join(counts[:_MAX_SHOWN]) + (", …" if len(counts) > _MAX_SHOWN else "")
     if unlabeled == "raise" or not present.any():
         problem = f"Cannot estimate: {text}: {by_stratum}."
-        remedy = "Label them. Or pass {unlabeled:'exclude'}, if they lack it at random."
+        remedy = "Label them. Or pass {unlabeled:'exclude'}, if references are missing at random."
         raise InputError(problem, remedy=remedy, argument="unlabeled")
     if (present == 0).any():
         lost = rows.index[present == 0].tolist()
         problem = f"Cannot estimate: {text}, among them all of the strata {lost}."
         raise InputError(problem, remedy="Label some pixels of each stratum.", value=lost)
-    text += f" and are excluded: {by_stratum}. The estimates assume that they lack it at random within strata."
+    text += f" and are excluded: {by_stratum}. The estimates assume that references are missing at random in strata."
     warnings.warn(text, AssessmentWarning, stacklevel=3)
     return frame[~lacking]
 
@@ -194,8 +194,8 @@ def _drawn_pixels(frame: Any, rows: pd.Series) -> pd.Series:
     if wrong.any():
         name = rows.index[wrong][0]
         problem = (
-            f"Cannot estimate: {rows[name]} pixels of the stratum {str(name)!r} have the inclusion probability "
-            f"{probability.first()[name]:.6g}, and the stratum has {sizes[name]:,.0f} pixels."
+            f"Cannot estimate: the inclusion probability {probability.first()[name]:.6g} contradicts the {rows[name]} "
+            f"sampled pixels and {sizes[name]:,.0f} pixels of the stratum {str(name)!r}."
         )
         remedy = "Pass one sample at a time. Or restore the column probability: sampled pixels / stratum_pixels."
         raise InputError(problem, remedy=remedy, value=name)

@@ -1,4 +1,4 @@
-"""Pixels of a map at the points of a sample, and the pixels of the map beside those of the sample's strata."""
+"""Pixels of a map at the points of a sample, and comparison of the map's pixels with those of the strata."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from geoxt.types import Array, Mask
 from geoxt.windows import Window
 
 _MAX_DIFFERENCE = 0.001
-"""Difference of the areas of map and strata up to which pixels of another size may cut the borders differently."""
+"""Maximum relative difference of the areas of map and strata that pixels of another size cause at the borders."""
 _MAX_EXTRAPOLATED = 0.01
-"""Difference of the areas up to which the mean of a continuous map is that of the strata."""
+"""Maximum relative difference of the areas for which the mean of a continuous map is taken as that of the strata."""
 
 
 def pixel_positions(frame: Any, grid: GeoBox) -> tuple[Array, Array]:
@@ -119,11 +119,11 @@ def compare_with_strata(
     difference = abs(area - of_strata) / of_strata
     if (pixels == sampled) if same_grid else (difference <= _MAX_DIFFERENCE):
         return
-    text = f"the map has {pixels:,} valid pixels, {area:,.6g} ha, and the strata of the sample {sampled:,}, "
-    text += f"{of_strata:,.6g} ha"
+    text = f"the map has {pixels:,} valid pixels ({area:,.6g} ha), and the strata of the sample have {sampled:,} "
+    text += f"({of_strata:,.6g} ha)"
     if continuous and difference > _MAX_EXTRAPOLATED:
         problem = f"Cannot estimate the mean and total of the reference variable: {text}."
-        remedy = "Pass {map} with nodata outside the strata, and numbers in all of them."
+        remedy = "Pass {map} with nodata outside the strata, and valid pixels in all of them."
         raise InputError(problem, remedy=remedy, value=area, argument="map")
-    text = f"{text[0].upper()}{text[1:]}: the estimates are those of the area of the strata."
+    text = f"{text[0].upper()}{text[1:]}: the estimates are for the area of the strata."
     warnings.warn(text, AssessmentWarning, stacklevel=4)

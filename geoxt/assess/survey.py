@@ -106,9 +106,8 @@ class Survey:
                 continue
             if len(part) < 2:
                 return np.full(residual.shape[1], np.nan)
-            spread = ((part - part.sum(0) / size.sum() * size) ** 2).sum(
-                0
-            )  # of unequal areas, or clusters of unequal sizes
+            # `size` weights the mean by unequal pixel areas, or unequal cluster sizes
+            spread = ((part - part.sum(0) / size.sum() * size) ** 2).sum(0)
             variance += (1 - fractions[stratum]) * len(part) / (len(part) - 1) * spread
         return variance
 

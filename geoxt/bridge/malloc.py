@@ -18,7 +18,7 @@ _MMAP_MAX, _TRIM_THRESHOLD, _ARENA_MAX = -4, -1, -8  # numbers of malloc.h
 _KEPT_BYTES = 2**31 - 1
 """Bytes of freed memory that remain with the process: the maximum of mallopt's int."""
 _MAX_HEAPS = 256
-"""Number of threads that are started to count the heaps of malloc, at most."""
+"""Maximum number of threads that are started to count malloc's heaps."""
 
 
 @cache
@@ -48,15 +48,15 @@ def keep_freed_memory() -> bool:
 
 
 def start_in_main_heap(start_thread: Callable[[], object], count: int) -> None:
-    """Start threads whose blocks of memory come from the main heap, as far as glibc's heaps can be counted.
+    """Start threads that allocate from glibc's main heap, if its heaps can be counted.
 
-    Heaps of threads that allocated memory before `keep_freed_memory` remain, and later threads get them in turn. Blocks
-    of 64 MB and more do not fit in them: malloc maps new memory for each. So waiting threads take the other heaps.
+    glibc assigns its heaps to new threads in turn, also those that existed before `keep_freed_memory`. Blocks of 64 MB
+    and more fit in the main heap only: in others malloc maps new memory for each. Waiting threads occupy the others.
 
     Parameters
     ----------
     start_thread
-        Starts a thread, and returns once that has called `in_main_heap`.
+        Function that starts a thread, and returns after this thread has called `in_main_heap`.
     count
         Number of threads to start.
     """

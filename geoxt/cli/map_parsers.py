@@ -160,7 +160,7 @@ def add_sample(commands: Any) -> None:
         choices=["proportional", "equal", "neyman", "optimal for one class"],
         help="pixels by stratum (default: %(default)s)",
     )
-    sample.add_argument("--target-class", metavar="NAME", help="class of 'optimal for one class'")
+    sample.add_argument("--target-class", metavar="NAME", help="class for --allocation 'optimal for one class'")
     sample.add_argument(
         "--measure",
         default="all",

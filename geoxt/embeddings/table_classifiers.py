@@ -223,7 +223,7 @@ def training_rows(table: Any, target: str, features: Sequence[str] | None) -> tu
 
 
 def _numbers(features: pd.DataFrame) -> Array:
-    """Return features (n, features) of which float32, the type of features of `predict`, holds each number."""
+    """Return features (n, features) as numbers, all within the range of float32, in which `predict` passes features."""
     try:
         numbers = features.to_numpy()
         numbers = numbers.astype(np.float64) if numbers.dtype.kind not in "biuf" else numbers

@@ -34,7 +34,7 @@ def fingerprint(model: nn.Module) -> str:
 def weights_digest(model: nn.Module) -> str:
     """Return the SHA-1 of the weights and buffers of a model, with any version of Python; "" if it has none.
 
-    That of a pretrained encoder holds its normalization, and does not depend on scale and offset of the layer.
+    The digest of a pretrained encoder includes its normalization, but not the scale and offset of the layer.
     """
     digest = hashlib.sha1(usedforsecurity=False)
     if isinstance(model, Encoder):
@@ -45,7 +45,7 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Return plain values with numbers to six digits, which the units of the layer do not change."""
+    """Return nested values with numbers rounded to six digits, which are equal for any units of the layer."""
     if isinstance(value, Mapping):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

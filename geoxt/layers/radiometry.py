@@ -206,7 +206,7 @@ def attrs_of(scenes: Sequence[Scene], units: Iterable[str], *, rescale: bool) ->
 
 
 def require_common_scale(scenes: Sequence[Scene], steps: Iterable[Sequence[int]], composite: str) -> None:
-    """Raise if stored values of two scales or offsets are to be reduced, as by a median over two baselines."""
+    """Raise if a composite would combine stored values of different scales or offsets, as those of two baselines."""
     for step in steps:
         for assets in zip(*(scenes[index].assets for index in step), strict=True):
             scenes_by_scale = {

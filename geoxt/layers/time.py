@@ -23,7 +23,7 @@ Steps = tuple[tuple[int, ...], ...]
 
 
 def require_time_order(layer: xr.DataArray | xr.Dataset, use: str) -> None:
-    """Raise if a later time step comes before an earlier one, since models of several dates take them in order."""
+    """Raise if time steps are not in chronological order, which models of several dates need."""
     times = layer.coords.get("time")
     if times is None or times.ndim != 1 or times.dtype.kind != "M":
         return

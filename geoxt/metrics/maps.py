@@ -91,13 +91,13 @@ def score(
     matrix = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     areas = np.zeros((2, classes + 1))
     scored = region_of(labels, region)
-    left_out: Counter[int] = Counter()  # codes of labels without a legend that the map has not
-    counts_all = not np.size(labels.attrs.get("flag_values", ()))
+    left_out: Counter[int] = Counter()  # codes that the map lacks, of labels without a legend
+    without_legend = not np.size(labels.attrs.get("flag_values", ()))
     for window in _blocks(scored):
         (label_codes, label_valid), (map_codes, map_valid) = (view.read(window) for view in views)
         target = np.where(label_valid & map_valid, legend.encode(label_codes, missing=IGNORE), IGNORE)
         if (
-            counts_all
+            without_legend
             and (other := label_codes[label_valid & map_valid & (target == IGNORE) & (label_codes >= 0)]).size
         ):
             left_out.update(other.tolist())
@@ -148,7 +148,7 @@ def _warn_of_codes(counts: Counter[int], legend: Legend) -> None:
     msg = (
         f"{counts.total()} pixels have the label {codes}, and are not scored: the classes of the map are {classes}. If "
     )
-    msg += "the codes are classes, give the map these codes; if they are unknown, assign _FillValue to the labels."
+    msg += "the codes are classes, add them to the map's legend; if not, assign them to the labels as _FillValue."
     warnings.warn(msg, LabelWarning, stacklevel=3)
 
 

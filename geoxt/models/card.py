@@ -25,8 +25,8 @@ class Card:
     Raises
     ------
     InputError
-        If the task is unknown, the numbers of bands, means and standard deviations differ or are not finite, those of
-        the largest values or of the targets do not fit the bands or the task, or the temperature is not above 0.
+        If the task is unknown, the numbers of bands, means, standard deviations and largest values differ, means or
+        deviations are not finite, the scaling of targets does not fit the task, or the temperature is not above 0.
     """
 
     task: str

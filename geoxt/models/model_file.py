@@ -181,14 +181,14 @@ def _read(path: Path, file_format: Format, *, trust: bool) -> _Contents:
     except Exception as error:  # onnxruntime, torch and zipfile raise errors of many types
         reason = str(error).strip().partition("\n")[0]
         msg = f"Cannot read the model {str(path)!r} ({type(error).__name__}: {reason})."
-        remedy = "Pass a {model} whose file exists and is complete, with the files of its weights beside it."
+        remedy = "Pass a {model} whose file exists and is complete, with its weight files in the same folder."
         raise ReadError(msg, remedy=remedy, value=path) from error
 
 
 def _with_weights(content: bytes, path: Path) -> bytes:
-    """Return an ONNX model with the weights of other files, which torch's exporter writes, inside.
+    """Return an ONNX model with its external weights embedded.
 
-    onnxruntime would read them from the working directory, if it holds files of these names.
+    torch's exporter writes weights to a file of their own; onnxruntime would search it in the working directory.
     """
     if b"location" not in content:
         return content
@@ -292,7 +292,7 @@ def _bands(
 
 
 def _require_channels_first(title: str, shape: tuple[int | None, ...], channels: int) -> None:
-    """Raise if the input has the bands last, (N, H, W, C), as models of TensorFlow."""
+    """Raise if the input is channels-last, (N, H, W, C), as for models of TensorFlow."""
     if len(shape) == 4 and shape[1] != channels and shape[3] == channels:
         msg = f"Cannot use the model {title!r}: its input has the bands last, (N, H, W, {channels})."
         remedy = "Export it with the dimensions batch, bands, height and width, in this order."

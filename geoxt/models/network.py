@@ -131,9 +131,9 @@ def _build_body(card: Card, seed: int) -> nn.Module:
 
 
 def _require_task(card: Card) -> None:
-    """Raise if the architecture takes another number of dates than the task, or predicts for another unit."""
-    served = [tasks.get(task) for task in get(card.model).tasks]
-    series, targets = any(kind.takes_series for kind in served), {kind.target for kind in served}
+    """Raise if the architecture takes another number of dates than the task, or has another type of output."""
+    kinds = [tasks.get(task) for task in get(card.model).tasks]
+    series, targets = any(kind.takes_series for kind in kinds), {kind.target for kind in kinds}
     if series == card.kind.takes_series and card.kind.target in targets:
         return
     if series != card.kind.takes_series:

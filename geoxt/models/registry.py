@@ -137,7 +137,7 @@ def create(
 
 
 def require_options(row: Architecture, options: Iterable[str]) -> None:
-    """Raise if an architecture has no option of a name."""
+    """Raise if an option is unknown to an architecture."""
     unknown = sorted(set(options) - set(row.options))
     if unknown and not row.accepts_options:
         msg = f"Cannot build {row.name!r} with the option {unknown[0]!r}."

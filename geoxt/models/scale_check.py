@@ -15,7 +15,7 @@ from geoxt.types import Array, Mask
 
 _LARGER = 15
 """Factor of `mean + 2 std` that the median of each band exceeds if values are scaled up; clouds and snow reach 11."""
-_BEYOND, _OVERSHOOT = 98, 1.25
+_PERCENTILE, _OVERSHOOT = 98, 1.25
 """Percentile that exceeds the largest valid value by this factor if values are scaled up; cubic resampling
 overshoots."""
 _UNIT = 1.5
@@ -32,8 +32,8 @@ class ScaleCheck:
     """Warns once if the first images have other values than those on which a model was trained.
 
     Bounds are wide, so that scenes of night, sea, cloud or snow do not warn: values are too large only if the median of
-    each band is 15 times `mean + 2 std`, or if 2 % of a band exceed its largest valid value by a quarter; and too small
-    only if fractions up to 1.5 are passed to a model of stored numbers, or bytes up to 250-255 to a model of larger
+    each band is 15 times `mean + 2 std`, or if 2 % of a band exceed its largest valid value by 25 %; and too small only
+    if fractions up to 1.5 are passed to a model of stored numbers, or bytes up to 250-255 to a model of larger
     ones. Backscatter in dB, whose `mean + std` is not positive, warns if no value is negative. Scenes without
     contrast are not compared.
 
@@ -89,8 +89,8 @@ def _contradiction(bands: Array, card: Card) -> tuple[str, int] | None:
     """
     mean, std = np.array(card.mean), np.array(card.std)
     limit = np.array([np.nan if value is None else value for value in card.valid_max or (None,) * len(mean)], float)
-    if (beyond := np.flatnonzero(np.percentile(bands, _BEYOND, axis=1) > _OVERSHOOT * limit)).size:
-        return "far larger", int(beyond[0])
+    if (too_large := np.flatnonzero(np.percentile(bands, _PERCENTILE, axis=1) > _OVERSHOOT * limit)).size:
+        return "far larger", int(too_large[0])
     scaled = (mean != 0) | (std != 1)
     negative = scaled & (mean + std <= 0)
     radar = np.isin([name.lower() for name in card.bands], _RADAR) | np.isin(card.common_names or [""], _RADAR)

@@ -142,7 +142,7 @@ class Credentials:
         Raises
         ------
         ReadError
-            If the signer raises, or does not return an address.
+            If the signer raises, or does not return a URL.
         """
         if self.sign is None:
             return href

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TITLE = 40
-"""Maximum length of a line of a title; longer titles have two lines."""
+"""Maximum length of a line of a title; longer titles wrap to two lines."""
 _PIXELS = 1200
 """Maximum height and width of a panel in pixels; larger layers are subsampled."""
 

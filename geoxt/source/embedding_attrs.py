@@ -29,7 +29,7 @@ _REPOSITORY = "geo-embeddings/embeddings-zarr-convention"
 UNIT_LENGTH = "unit length"
 """Normalization of vectors whose Euclidean length is 1."""
 _BY_BAND = frozenset({"mode", "min", "max", "median"})
-"""Resampling methods and composites whose result of a band is that of one pixel, another one for each band."""
+"""Resampling methods and composites that select a pixel for each band separately."""
 CONVENTION = {
     "uuid": "61c12cc5-0e28-4056-999a-480cf3fb7e4c",
     "name": "geoemb:",
@@ -54,7 +54,7 @@ def require_equal_embeddings(first: Mapping[Any, Any], other: Mapping[Any, Any],
             title = name.replace("_", " ")
             msg = f"Cannot combine embeddings: the {title} of {titles[0]} is {values[0]!r}, that of {titles[1]} "
             msg += f"is {values[1]!r}."
-            remedy = "Use embeddings of one model and version, of tiles of one size and one normalization."
+            remedy = "Use embeddings of one model, version, patch size and normalization."
             raise InputError(msg, remedy=remedy, value=other[name])
     for stated, title, model, model_title in (
         (first, titles[0], other, titles[1]),
@@ -149,7 +149,7 @@ def require_whole_vectors(attrs: Mapping[Any, Any], method: str | None, argument
         If attributes are those of embeddings, and the method is "mode", "min", "max" or "median".
     """
     if method in _BY_BAND and (_TYPE in attrs or is_unit_length(attrs)):
-        msg = f"Cannot take the {method} of vectors of embeddings: each band would be of another pixel."
+        msg = f"Cannot take the {method} of vectors of embeddings: each band would be taken from another pixel."
         alternatives = "{composite:'mean'} or 'first'"
         if argument == "resampling":
             alternatives = "{resampling:'average'}, 'bilinear' or 'nearest'"

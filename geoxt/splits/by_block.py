@@ -122,7 +122,7 @@ def folds(
     lattice = _lattice(data, size, buffer)
     if not 3 <= n_splits <= len(lattice):
         raise InputError(
-            f"Cannot make {n_splits} folds of {len(lattice)} blocks of {size} pixels, less {buffer} on each side.",
+            f"Cannot make {n_splits} folds of {len(lattice)} blocks of {size} pixels with a buffer of {buffer}.",
             remedy="Pass {n_splits:3} or more, and {size} and {buffer} that give as many blocks.",
             argument="n_splits",
         )

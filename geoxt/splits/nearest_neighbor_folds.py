@@ -131,7 +131,7 @@ def knndm(
     Warns
     -----
     AssessmentWarning
-        If points are farther from the prediction points than the extent of these.
+        If points are farther from the prediction points than the extent of the prediction points.
 
     See Also
     --------
@@ -207,7 +207,7 @@ def point_folds(
     -----
     AssessmentWarning
         If distances in the folds are clearly smaller than at prediction, so that accuracy is overestimated, or points
-        are farther from the prediction points than the extent of these.
+        are farther from the prediction points than the extent of the prediction points.
 
     Examples
     --------

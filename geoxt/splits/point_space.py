@@ -101,14 +101,14 @@ def point_space(
 
 
 def _warn_of_far_points(space: PointSpace, predicted: Floats) -> None:
-    """Warn of points that are farther from the prediction points than the extent of these."""
+    """Warn of points that are farther from the prediction points than the extent of the prediction points."""
     embedded = space.embed(predicted)
     extent = float(np.linalg.norm(np.ptp(embedded, axis=0)))
     distances = replace(space, xy=predicted).nearest(space.xy)
     far = distances > extent
     if extent > 0 and far.any():
-        text = f"{int(far.sum())} of {len(far)} points are farther from the prediction points, up to "
-        text += f"{distances.max():,.0f} {space.unit}, than the extent of these, {extent:,.0f} {space.unit}. "
+        text = f"{int(far.sum())} of {len(far)} points are up to {distances.max():,.0f} {space.unit} from the nearest "
+        text += f"prediction point, which is more than the extent of these points, {extent:,.0f} {space.unit}. "
         text += "Check their coordinates and CRS."
         warnings.warn(text, AssessmentWarning, stacklevel=4)
 

@@ -87,7 +87,7 @@ class LayerValues:
 
 
 def embedding_attrs(data: SomeData) -> dict[str, str]:
-    """Return the identity of layers of embeddings, such as their model, as far as all of them state it.
+    """Return the attributes that identify embeddings, such as their model, if all layers state them.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def embedding_attrs(data: SomeData) -> dict[str, str]:
 
 
 def radiometry_of(data: SomeData) -> dict[str, str]:
-    """Return whether the values of each column are physical or stored, with scale and offset, where layers state it."""
+    """Return the radiometry of each column, "physical" or stored with scale and offset, where layers state it."""
     texts: dict[str, set[str]] = {}
     for ds in nodes_of(data).values():
         for layer in map(resolve_attrs, layers_in(ds)):

@@ -115,8 +115,8 @@ def _from_squares(grids: Mapping[str, GeoBox], side: float, crs: CRS) -> Iterato
 def _from_mgrs(grids: Mapping[str, GeoBox]) -> Iterator[MapTile]:
     """Yield the windows in the 100 km squares of MGRS."""
     for node, grid in grids.items():
-        zones = [tile for zone in mgrs_squares(grid) for tile in _windows(node, grid, *zone)]
-        tiles = [tile for tile in zones if tile.window is not None]
+        all_tiles = [tile for squares_of_zone in mgrs_squares(grid) for tile in _windows(node, grid, *squares_of_zone)]
+        tiles = [tile for tile in all_tiles if tile.window is not None]
         squares = "squares of MGRS, which end at 80 degrees south and 84 degrees north"
         _require_all_pixels(tiles, grid, squares, "Pass {tiles} in pixels.")
         yield from tiles

@@ -64,8 +64,8 @@ class TileJob:
 def run_tile(job: TileJob, tile: MapTile, attempt: int) -> dict[str, Any]:
     """Write one map tile, and return its state, which is also written.
 
-    A complete file without a state, of a process that was killed in between, is not written again. A file that cannot
-    be decoded, such as a truncated copy, is.
+    A complete file without a state, left by a process that was killed, is not written again; a file that cannot be
+    decoded, such as a truncated copy, is replaced.
 
     Raises
     ------

@@ -23,7 +23,7 @@ _BANDS = "CDEFGHJKLMNPQRSTUVWX"
 _COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
 """Letters of the columns from 100 km easting on, by the zone modulo 3."""
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
-"""Letters of the rows, which repeat each 2,000 km from the equator; in even zones they start five rows below."""
+"""Letters of the rows, which repeat every 2,000 km from the equator; in even zones they start five rows below."""
 _ZONES: Mapping[str, Mapping[int, tuple[int, int] | None]] = {
     "V": {31: (0, 3), 32: (3, 12)},
     "X": {31: (0, 9), 32: None, 33: (9, 21), 34: None, 35: (21, 33), 36: None, 37: (33, 42)},
@@ -51,7 +51,7 @@ def crs_squares(grid: GeoBox, side: float, crs: CRS) -> tuple[Array, list[str]]:
     x, y = _indices(bounds, side)
     polygons = shapely.clip_by_rect(shapely.box(x * side, y * side, (x + 1) * side, (y + 1) * side), *bounds)
     turn = 360 / side
-    if crs.geographic and turn == round(turn):  # one name for a square east of 180 degrees, and the same in the west
+    if crs.geographic and turn == round(turn):  # squares beyond 180 degrees have the names of those 360 degrees west
         x = (x + turn // 2) % turn - turn // 2
     return polygons, [f"x{x:.0f}y{y:.0f}" for x, y in zip(x, y, strict=True)]
 

@@ -259,7 +259,7 @@ def test_invalid_arguments_raise_and_leave_files(tmp_path):
             assess.write_report(tmp_path, table, **options)
     small, sampled = class_map(np.ones((4, 4), "uint8")), replace(table, unit="ha")
     named = small.assign_attrs(Legend((1,), ("forest",)).attrs())
-    with pytest.raises(InputError, match=r"it covers 1\.44\d* ha, and the accuracy is of 3,550 ha"):
+    with pytest.raises(InputError, match=r"it covers 1\.44\d* ha, and the assessed area is 3,550 ha"):
         assess.write_report(tmp_path, sampled, map=small)
     with pytest.raises(InputError, match=r"are none of the assessed \['a', 'b', 'c'\]"):
         assess.write_report(tmp_path, replace(sampled, classes=("a", "b", "c")), map=named)

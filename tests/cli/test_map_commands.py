@@ -216,7 +216,7 @@ def single(frame):
 
 EXCLUDED = {
     unlabeled: "4 of 60 sampled pixels have no reference and are excluded: 2 of 20 in '1', 1 of 20 in '2', 1 of 20 in "
-    "'3'. The estimates assume that they lack it at random within strata.",
+    "'3'. The estimates assume that references are missing at random in strata.",
     single: "The strata ['2'] have one sampled pixel each: no variance can be estimated, standard errors are NaN.",
     lambda frame: frame.assign(
         reference=frame["reference"].where(frame.index > 2, "lake")

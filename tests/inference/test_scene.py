@@ -239,7 +239,7 @@ def test_dates_in_reverse_raise():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("image.tif", r"Cannot predict from a str. Pass a layer= of open_cogs\(\)"),
+        ("image.tif", r"Cannot predict from a str. Pass a layer= opened by open_cogs\(\)"),
         (np.zeros((3, 8, 8)), "Cannot predict from a ndarray"),
         ([make_layer()], "from a list. Pass one layer=; join dates by xr.concat"),
     ],

@@ -353,5 +353,5 @@ def test_weights_in_another_file(tmp_path, monkeypatch):
     (tmp_path.parent / "w.bin").write_bytes(content[::-1])  # of another model, in the working directory
     assert torch.equal(from_file(path, **BY_HAND)(images()), expected)
     (tmp_path / "w.bin").unlink()
-    with pytest.raises(ReadError, match=r"a\.onnx.*weights beside it"):
+    with pytest.raises(ReadError, match=r"a\.onnx.*weight files in the same folder"):
         from_file(path, **BY_HAND)

@@ -93,7 +93,7 @@ def test_geodesic_distances_are_metres_on_the_ellipsoid():
     projected = splits.point_folds(points.to_crs("EPSG:3832"), there, [0, 1, 0, 1], geodesic=True)
     assert_allclose(projected.in_folds, nearest, rtol=1e-6)
     with pytest.warns(
-        AssessmentWarning, match=r"1 of 4 points are farther .* 354 degree, than the extent of these, 51 degr"
+        AssessmentWarning, match=r"1 of 4 points are up to 354 degree from .* extent of these points, 51 degr"
     ):
         flat = splits.point_folds(points, there, [0, 1, 0, 1], geodesic=False)
     assert flat.unit == "degree"
@@ -230,7 +230,7 @@ def test_points_far_from_the_prediction_points_warn(geodesic):
     xy[:2] = xy[:2, ::-1]
     far = np.hypot(*(xy[0] - [501_000, 5_001_000]))
     with pytest.warns(
-        AssessmentWarning, match=r"2 of 60 points .* up to [\d,]+ m, than the extent of these, 1,\d+ m"
+        AssessmentWarning, match=r"2 of 60 points .* up to [\d,]+ m from .* extent of these points, 1,\d+ m"
     ) as log:
         splits.knndm((xy, CRS), area, n_splits=4, samples=100, geodesic=geodesic)
     stated = float(str(log[0].message).split("up to ")[1].split(" m")[0].replace(",", ""))

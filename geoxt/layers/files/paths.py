@@ -106,10 +106,9 @@ def customize(
     if pattern is not None:
         template = Template(pattern) if isinstance(pattern, str) else pattern
         if "date" in template.names and "%" not in template.form("date"):
-            problem = (
-                f"Cannot read dates by the pattern {template.pattern!r}: {{date}} has no format as {{date:%Y-%m-%d}}."
-            )
-            remedy = "Pass {pattern} with the codes of datetime.strptime, or with another name of the field."
+            problem = f"Cannot read dates by the pattern {template.pattern!r}: {{date}} has no format, such as "
+            problem += "{date:%Y-%m-%d}."
+            remedy = "Pass {pattern} with a format of datetime.strptime. Or rename the field."
             raise InputError(problem, remedy=remedy, value=template.pattern, argument="pattern")
         product = replace(product, files=(template,), scenes=())
     if (scale is None) != (offset is None) and product.rules:

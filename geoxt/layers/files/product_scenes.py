@@ -146,7 +146,8 @@ def _parse(header: Header, product: Product, sidecars: Sidecars, *, rescale: boo
     if not file_bands:
         problem = f"Cannot take {header.href!r} as {product.name}: the product has no band {fields.file!r}."
         raise InputError(
-            problem, remedy="Pass {pattern} whose {{band}} is the whole name of a band. Or leave the file out."
+            problem,
+            remedy="Pass {pattern} whose field {{band}} matches the full name of a band. Or leave the file out.",
         )
     if any(header.alpha[band.index - 1] for band in file_bands):
         header = alpha_as_data(header)

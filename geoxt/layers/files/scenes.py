@@ -135,7 +135,7 @@ def _find_band_name(metadata: LayerMetadata, name: str) -> str:
 
 
 def require_nodata(scenes: Iterable[Scene], nodata: float) -> None:
-    """Raise if all files state another nodata value than the caller, which would then have no effect."""
+    """Raise if all files state another nodata value, so that `nodata` would have no effect."""
     assets = [asset for scene in scenes for asset in scene.assets if asset is not None]
     stated = {asset.nodata for asset in assets if asset.nodata is not None}
     if any(asset.nodata is None for asset in assets) or any(

@@ -16,7 +16,7 @@ from geoxt.models.registry import TIMM
 _TABLE = Path(__file__).with_name("weights.jsonl")
 _RGB = ("R", "G", "B")
 _LINEAR, GEOMETRIC = {"divide", "multiply", "normalize"}, {"resize", "center_crop"}
-"""Operations of preprocessing that scale pixels, and that only move or cut them."""
+"""Operations of preprocessing that scale pixels, and that resize or crop images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,7 @@ def legend_of_labels(layer: SomeData, *, max_codes: int = MAX_CODES) -> Legend:
 
 
 def require_card_options(kind: TaskKind, model: str, options: Mapping[str, Any], dates: int) -> None:
-    """Raise if an architecture has no option of a name, or windows of several dates are for a task of one."""
+    """Raise if an option is unknown to an architecture, or a single-date task gets windows of several dates."""
     if model in ARCHITECTURES or model.startswith(TIMM):  # else a network of the caller
         try:
             require_options(get(model), options)

@@ -319,13 +319,13 @@ def evaluate(
 
 
 def _require_task(task: object) -> None:
-    """Raise if a module is no task of geoxt, such as a network or a LightningModule of the caller."""
+    """Raise if a module is not a geoxt task, such as a torch module or another LightningModule."""
     if all(hasattr(task, name) for name in ("monitor", "network", "recipe")):
         return
-    problem = f"Cannot fit a {type(task).__name__}: it is no task of geoxt."
-    remedy = "Pass Task(Network(card, body=module)) for a network of yours"
+    problem = f"Cannot fit a {type(task).__name__}: it is not a geoxt task."
+    remedy = "Pass Task(Network(card, body=module)) as {task} to train a torch module"
     if isinstance(task, pl.LightningModule):
-        remedy = "Train a LightningModule of yours by Lightning: Trainer().fit(module, datamodule=data)"
+        remedy = "Train other LightningModules by Lightning: Trainer().fit(module, datamodule=data)"
     raise InputError(problem, remedy=f"{remedy}.", argument="task")
 
 

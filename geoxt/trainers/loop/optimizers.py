@@ -96,7 +96,7 @@ def _create_schedule(recipe: Recipe, optimizer: Optimizer, steps: int) -> Any:
             case "one-cycle":
                 rates = [group["lr"] for group in optimizer.param_groups]
                 options = _ONE_CYCLE | options
-                if math.isclose(options["pct_start"] * steps, 1):  # torch divides by a rising phase of no steps
+                if math.isclose(options["pct_start"] * steps, 1):  # OneCycleLR divides by 0
                     options["pct_start"] = 1.001 / steps
                 return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, **options)
             case name:

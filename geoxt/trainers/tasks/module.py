@@ -77,7 +77,7 @@ class Task(pl.LightningModule):
     ) -> None:
         super().__init__()
         if not isinstance(card, Card | Network):
-            remedy = "Pass {card} of the data, data.card(), or a network with it, Network(card, body=module)."
+            remedy = "Pass {card}: data.card(), or a network with a card, Network(card, body=module)."
             raise InputError(f"Cannot make a task of a {type(card).__name__}.", remedy=remedy, argument="card")
         network, card = (card, card.card) if isinstance(card, Network) else (None, card)
         self.recipe = recipe or Recipe()

@@ -58,7 +58,7 @@ def test_scale_and_baseline_of_the_user(folder, options, scale, offset):
 
 def test_dates_without_a_format_and_names_of_another_form_raise(folder):
     with pytest.raises(
-        InputError, match=r"'{date}/{band}\.tif': {date} has no format as {date:%Y-%m-%d}\. Pass pattern="
+        InputError, match=r"'{date}/{band}\.tif': {date} has no format, such as {date:%Y-%m-%d}\. Pass pattern="
     ):
         open_cogs(folder, product="sentinel2", pattern="{date}/{band}.tif")
     forms = r"no name has the form '{date:%d-%m-%Y}/{band}\.tif'; it holds \d+ files: 'B02\.tif'"

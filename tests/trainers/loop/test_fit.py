@@ -229,7 +229,9 @@ def test_invalid_arguments_raise(module, data):
         module.card(task="poetry")
     with pytest.raises(InputError, match=r"the option 'classes'\. Pass legend=, a Legend"):
         module.card(model="test_unet", classes=["a", "b"])
-    with pytest.raises(InputError, match=r"Cannot fit a Conv2d: it is no task .*Pass Task\(Network\(card, body="):
+    with pytest.raises(
+        InputError, match=r"Cannot fit a Conv2d: it is not a geoxt task.*Pass Task\(Network\(card, body="
+    ):
         fit(torch.nn.Conv2d(1, 1, 1), module, epochs=1)
     with pytest.raises(InputError, match=r"Cannot fit a LightningModule.*Trainer\(\)\.fit\(module, datamodule=data\)"):
         fit(pl.LightningModule(), module, epochs=1)
