@@ -291,7 +291,7 @@ def _predict(
     if isinstance(network, EstimatorNetwork):
         network.require_attrs(layer, selected)
     if isinstance(network, Encoder):
-        network.require_layer(resolve_attrs(layer), bands_of(selected))
+        _require_input(layer, network, bands_of(selected))
     dates = 1 if card is None else card.kind.dates
     series = dates != 1 if series is None else series
     # A pixel that is missing at one of a fixed number of dates cannot be compared.
@@ -322,6 +322,19 @@ def _predict(
             prediction = prediction.assign_coords(band=[f"band_{n}" for n in range(1, map_grid.channels + 1)])
     dated = steps is not None and "time" in selected.coords
     return prediction.assign_coords(time=selected["time"]) if dated else prediction
+
+
+def _require_input(layer: xr.DataArray, encoder: Encoder, names: Sequence[str] | None) -> None:
+    """Raise if a layer has other units or scales than an encoder takes, also after arithmetic that kept attributes."""
+    resolved = resolve_attrs(layer)
+    if "scales" in layer.attrs and "scales" not in resolved.attrs:
+        name = "the layer" if layer.name is None else repr(layer.name)
+        problem = (
+            f"Cannot predict from {name}: it was computed from stored numbers, and its attributes state their scale."
+        )
+        remedy = "Open the {layer} with rescale=True, and load the encoder for it. Or delete the attributes."
+        raise InputError(problem, remedy=remedy, argument="layer")
+    encoder.require_layer(resolved, names)
 
 
 def _side(array: BlendedMap, axis: int, chunks: int | None) -> int:

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 from geoxt.errors import InputError
 from geoxt.inference import predict
 from geoxt.inference.fingerprint import weights_digest
+from geoxt.layers import open_cogs
 from geoxt.models import Card, Encoder
 from geoxt.models.encoders.band_metadata import BandMetadata
 from geoxt.models.encoders.feature_backbone import (
@@ -18,7 +20,7 @@ from geoxt.models.encoders.feature_backbone import (
 )
 from geoxt.models.encoders.layer_inputs import LayerInputs, layer_inputs
 from geoxt.models.weights.table import linear_scaling
-from geoxt.testing import make_layer
+from geoxt.testing import make_grid, make_layer, write_cog
 
 
 class Identity(FeatureBackbone):
@@ -128,6 +130,15 @@ def test_layers_of_another_scale_are_refused(attrs):
         encoder = loaded_for(image, units="any")
         with pytest.raises(InputError, match="are physical in the layer, and stored, of scale 0.0001"):
             predict(layer_of(PHYSICAL), encoder, output="embeddings", size=4)
+
+
+def test_arithmetic_on_stored_numbers_is_refused(tmp_path):
+    path = write_cog(tmp_path / "a.tif", np.ones((2, 4, 4), "uint16"), grid=make_grid((4, 4)), bands=["b0", "b1"])
+    with xr.set_options(keep_attrs=True):
+        computed = open_cogs(path, scale=1e-4, offset=-0.1) * 1e-4 - 0.1
+    encoder = loaded_for(computed)  # converts twice: models do not know how the layer was computed
+    with pytest.raises(InputError, match="computed from stored numbers, .* Open the layer= with rescale=True"):
+        predict(computed, encoder, output="embeddings", size=4)
 
 
 @pytest.mark.parametrize(
