@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -112,20 +114,46 @@ CACHED_TOKENS = 32
 """Maximum number of sets of scenes whose tokens are cached."""
 
 
+_MISSING = (None, None)
+"""Version of a local file that is missing."""
+_assumed_missing: ContextVar[frozenset[str]] = ContextVar("assumed_missing", default=frozenset())
+
+
+@contextmanager
+def assume_missing(hrefs: Iterable[str]) -> Iterator[None]:
+    """Compute tokens as if local files were missing, to recognize work that began before they were there."""
+    reset = _assumed_missing.set(frozenset(hrefs))
+    try:
+        yield
+    finally:
+        _assumed_missing.reset(reset)
+
+
+def missing_files(scenes: tuple[Scene, ...]) -> list[str]:
+    """Return the local files of scenes that are missing now."""
+    return [href for href in _hrefs(scenes) if main_version(href) == _MISSING]
+
+
 def token_of(scenes: tuple[Scene, ...]) -> str:
     """Return the dask token of scenes and of the present versions of local files.
 
     A cluster does not reuse results of files that were replaced since. Tokens are cached, as hashing 100,000 scenes
     again for every aligned layer takes seconds.
     """
+    if missing := _assumed_missing.get():
+        return _hash(scenes, [_MISSING if href in missing else main_version(href) for href in _hrefs(scenes)])
     cached = _tokens.get(id(scenes))
     if cached is None or cached[0] is not scenes:
         while len(_tokens) >= CACHED_TOKENS:
             _tokens.pop(next(iter(_tokens)), None)
-        assets = (asset for scene in scenes for asset in (*scene.assets, *(q.asset for q in scene.quality)))
-        hrefs = dict.fromkeys(asset.href for asset in assets if asset is not None)
-        cached = _tokens[id(scenes)] = scenes, _hash(scenes, [main_version(href) for href in hrefs])
+        cached = _tokens[id(scenes)] = scenes, _hash(scenes, [main_version(href) for href in _hrefs(scenes)])
     return cached[1]
+
+
+def _hrefs(scenes: tuple[Scene, ...]) -> list[str]:
+    """Return the addresses of all files of scenes, each once."""
+    assets = (asset for scene in scenes for asset in (*scene.assets, *(q.asset for q in scene.quality)))
+    return list(dict.fromkeys(asset.href for asset in assets if asset is not None))
 
 
 def _hash(scenes: tuple[Scene, ...], versions: Sequence[object]) -> str:

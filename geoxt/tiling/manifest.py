@@ -31,6 +31,8 @@ MANIFEST, MAP = "manifest.parquet", "map.json"
 """Files of the manifest, and of the map to which it belongs."""
 TILES = "tiles"
 """Folder of the tile files."""
+_HASHES = ("map", "model", "tiles")
+"""Hashes of a map and its tiling, as `map.json` names them."""
 State = Literal["pending", "done", "empty", "failed"]
 """State of a map tile: not finished, written, without valid pixels, or failed in all attempts."""
 
@@ -59,10 +61,26 @@ class MapIdentity:
         )
 
 
+def files_missing_before(folder: Path) -> list[str]:
+    """Return the files of the layer that were missing when the manifest of a folder was written."""
+    try:
+        return list(json.loads((folder / MAP).read_bytes())["missing"])
+    except (OSError, ValueError, KeyError, TypeError):  # no manifest, or one that `open_manifest` refuses
+        return []
+
+
 def open_manifest(
-    folder: Path, tiles: Sequence[MapTile], sources: Mapping[str, MapSources], crs: Mapping[str, str]
+    folder: Path,
+    tiles: Sequence[MapTile],
+    sources: Mapping[str, MapSources],
+    crs: Mapping[str, str],
+    *,
+    former: Mapping[str, MapSources] | None = None,
 ) -> GeoDataFrame:
     """Create the manifest of a folder, or read it if it is of the same map and tiles.
+
+    `former` are the sources as if the files that were missing at the start were missing still; tiles that failed by
+    them are then computed.
 
     Raises
     ------
@@ -74,7 +92,10 @@ def open_manifest(
     identity = MapIdentity.of(sources, tiles)
     with manifest_lock(folder):
         if (folder / MAP).exists():
-            _require_same(folder, identity)
+            if former is None or not _is_same(folder, MapIdentity.of(former, tiles)):
+                _require_same(folder, identity)
+            else:
+                _write_identity(folder, identity, sources)
             return _read(folder)
         if any((folder / TILES).glob("*.tif")):
             raise OutputError(
@@ -84,10 +105,22 @@ def open_manifest(
             )
         table = _table(tiles, sources, crs)
         write_table(folder, table)
-        with atomic_write(folder / MAP) as path:
-            fields = {name: getattr(identity, name) for name in ("version", "map", "model", "tiles")}
-            path.write_text(json.dumps({**fields, "geoxt": __version__}, indent=1), encoding="utf-8")
+        _write_identity(folder, identity, sources)
         return table
+
+
+def _write_identity(folder: Path, identity: MapIdentity, sources: Mapping[str, MapSources]) -> None:
+    """Write the hashes of a map, and the files that are missing now."""
+    fields = {name: getattr(identity, name) for name in ("version", *_HASHES)}
+    missing = sorted({href for source in sources.values() for href in source.missing})
+    with atomic_write(folder / MAP) as path:
+        path.write_text(json.dumps({**fields, "geoxt": __version__, "missing": missing}, indent=1), encoding="utf-8")
+
+
+def _is_same(folder: Path, identity: MapIdentity) -> bool:
+    """Return whether the manifest of a folder is of a map and tiling."""
+    stored = json.loads((folder / MAP).read_bytes())
+    return all(stored.get(name) == getattr(identity, name) for name in ("version", *_HASHES))
 
 
 def write_table(folder: Path, table: GeoDataFrame) -> None:
@@ -143,7 +176,7 @@ def _require_same(folder: Path, identity: MapIdentity) -> None:
             value=version,
             argument="folder",
         )
-    differing = {name for name in ("map", "model", "tiles") if stored.get(name) != getattr(identity, name)}
+    differing = {name for name in _HASHES if stored.get(name) != getattr(identity, name)}
     if not differing:
         return
     subject = (

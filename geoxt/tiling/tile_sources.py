@@ -15,6 +15,7 @@ from geoxt.models.card import Card
 from geoxt.models.file_body import FileNetwork
 from geoxt.models.network import Network
 from geoxt.source import Mosaic, View, view_of
+from geoxt.source.scene_assets import missing_files
 from geoxt.types import Array, Floats
 from geoxt.windows import Window
 
@@ -37,6 +38,8 @@ class MapSources:
     """Identifier of each scene; empty if the source has none."""
     datetimes: tuple[str, str] | None
     """First and last time of the scenes; `None` if unknown."""
+    missing: tuple[str, ...]
+    """Local files of the scenes that are missing, unless the layer has nodata in their stead."""
 
     def scenes_of(self, windows: Sequence[Window]) -> list[list[int]]:
         """Return the indices of the scenes that each window intersects."""
@@ -63,7 +66,9 @@ def map_sources(layer: xr.DataArray) -> MapSources:
     """Return the sources of a lazy map, or of any other layer."""
     prediction = _prediction(layer)
     if prediction is None:
-        view, factor, token, model, card = view_of(layer), (1, 1), tokenize(layer), None, None
+        view, factor, model, card = view_of(layer), (1, 1), None, None
+        inputs = view if isinstance(view.source, Mosaic) else layer  # the name of its dask array is that of its opening
+        token = tokenize(inputs, sorted(map(str, layer.attrs.items())))
     else:
         view, factor, runner = prediction.reader.view, prediction.reader.factor, prediction.runner
         inference = runner.digest, runner.stage, runner.head, runner.batch_size, runner.options.precision
@@ -78,7 +83,7 @@ def map_sources(layer: xr.DataArray) -> MapSources:
     pixel_bytes = len(view.bands) * view.dtype.itemsize * factor[0] * factor[1]
     return MapSources(
         token=token, model=model, card=card, pixel_bytes=pixel_bytes,
-        areas=tuple(areas), ids=ids, datetimes=datetimes,
+        areas=tuple(areas), ids=ids, datetimes=datetimes, missing=_missing_files(view),
     )  # fmt: skip
 
 
@@ -103,6 +108,11 @@ def _scene_areas(view: View) -> tuple[Array, tuple[str, ...], tuple[str, str] | 
     times = [time for scene, _ in scenes for time in (scene.start, scene.end) if time is not None]
     datetimes = (_datetime(min(times)), _datetime(max(times))) if times else None
     return areas, tuple(scene.id for scene, _ in scenes), datetimes
+
+
+def _missing_files(view: View) -> tuple[str, ...]:
+    source = view.source
+    return tuple(missing_files(source.scenes)) if isinstance(source, Mosaic) and source.errors == "raise" else ()
 
 
 def _datetime(time: np.datetime64) -> str:

@@ -15,10 +15,12 @@ from geoxt.errors import GeoxtError, InputError, OutputError, optional_import
 from geoxt.grid import grid_of
 from geoxt.progress import progress_bar
 from geoxt.source import as_layer, resolve_attrs
+from geoxt.source.scene_assets import assume_missing
 from geoxt.tiling.manifest import (
     TILES,
     MapIdentity,
     bounds_of,
+    files_missing_before,
     open_manifest,
     prepare_folder,
     read_manifest,
@@ -141,7 +143,11 @@ def to_tiles(
     prepare_folder(folder)
     with _as_output_error(folder), locked_part(folder, numbers):
         crs = {node: crs_text(grid.crs) for node, grid in grids.items()}
-        table = open_manifest(folder, map_tiles, sources, crs)
+        former = None
+        if missing := files_missing_before(folder):
+            with assume_missing(missing):
+                former = {node: map_sources(part_of_tree) for node, part_of_tree in maps.items()}
+        table = open_manifest(folder, map_tiles, sources, crs, former=former)
         card = next((source.card for source in sources.values() if source.card is not None), None)
         if card is not None and model is not None:
             write_model(folder, card, model)

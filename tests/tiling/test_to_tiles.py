@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import geopandas
@@ -23,7 +24,7 @@ from geoxt.grid import coordinates
 from geoxt.models import Card, Network
 from geoxt.models.mlm import MLM, to_stac
 from geoxt.models.network import CARD, PREFIX
-from geoxt.testing import make_grid, write_cog
+from geoxt.testing import make_grid, make_item, write_cog
 from geoxt.tiling import estimate_tiles, read_manifest, tile_job
 from geoxt.tiling.tile_states import locked_part
 
@@ -163,6 +164,38 @@ def test_replaced_files_of_the_layer_raise(tmp_path):
             geoxt.to_tiles(geoxt.open_cogs(path), tmp_path / "map", tiles=32, progress=False)
     with pytest.raises(InputError, match="other versions of its files"):
         geoxt.to_tiles(geoxt.open_cogs(path), tmp_path / "map", tiles=32, progress=False)
+
+
+@pytest.mark.parametrize("predicted", [False, True])
+def test_tiles_of_a_missing_file_are_computed_once_it_is_there(tmp_path, predicted):
+    items = []
+    for number in range(2):
+        values = np.random.default_rng(number).integers(1, 255, (3, 32, 32)).astype("uint8")
+        path = write_cog(
+            tmp_path / f"{number}.tif", values, grid=make_grid((32, 32), left=600_000 + 960 * number), nodata=0
+        )
+        items.append(make_item(f"i{number}", {"rgb": path}, time=datetime(2020, 1, 1, tzinfo=UTC)))
+
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 2, 1)
+
+    def write():
+        layer = geoxt.open_stac(items)
+        layer = geoxt.predict(layer, model, size=32, overlap=0) if predicted else layer
+        return geoxt.to_tiles(layer, tmp_path / "map", tiles=32, progress=False, retries=0)
+
+    (tmp_path / "1.tif").rename(tmp_path / "away.tif")
+    with pytest.raises(OutputError, match="1 of 2 map tiles"):
+        write()
+    first = read(tmp_path / "map" / "tiles" / "r0c0.tif")
+    (tmp_path / "away.tif").rename(tmp_path / "1.tif")
+    assert write()["state"].tolist() == ["done", "done"]
+    np.testing.assert_array_equal(read(tmp_path / "map" / "tiles" / "r0c0.tif"), first)
+    if not predicted:
+        np.testing.assert_array_equal(read(tmp_path / "map" / "tiles" / "r0c1.tif"), values)
+    os.utime(tmp_path / "1.tif", (1, 1))
+    with pytest.raises(InputError, match="other versions of its files"):
+        write()
 
 
 def test_a_full_disk_leaves_no_manifest(tmp_path, monkeypatch):
