@@ -54,6 +54,14 @@ def has_page(module: str, value: Any) -> bool:
     return module == "geoxt.types" or isinstance(inspect.unwrap(value), FunctionType | type)
 
 
+def has_public_base(path: str) -> bool:
+    """Whether a path names a class that inherits from another class than `object` or a private one."""
+    module, _, name = path.rpartition(".")
+    value = getattr(import_module(module), name)
+    bases = value.__bases__ if isinstance(value, type) else ()
+    return any(base is not object and not base.__name__.startswith("_") for base in bases)
+
+
 def documented() -> dict[str, list[str]]:
     """Return the paths of the names to document, by module; each name has one page."""
     pages = sorted(FOLDER.glob("*.md"))
@@ -95,6 +103,7 @@ def write_names(app: Sphinx, config: Any) -> None:  # noqa: ARG001 (the signatur
         if page.stem not in paths:
             page.unlink()
     config.autosummary_generate = [str(NAMES)]
+    config.autosummary_context = {"with_bases": [path for path in paths if has_public_base(path)]}
 
 
 def add_see_also(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:  # noqa: ARG001
@@ -106,8 +115,21 @@ def add_see_also(app: Sphinx, what: str, name: str, obj: Any, options: Any, line
             lines += ["", ".. seealso::", "", "   " + ", ".join(f":func:`geoxt.{other}`" for other in names), ""]
 
 
+def drop_return_types(app: Sphinx, *_: Any) -> None:
+    """Forget the annotations of results, whose docstrings state the type; autodoc would append it once more."""
+    for types in app.env.current_document.autodoc_annotations.values():
+        types.pop("return", None)
+
+
+def name_factories(app: Sphinx, what: str, name: str, obj: Any, options: Any, args: str, result: str) -> Any:  # noqa: ARG001
+    """Return a signature with an ellipsis for `<factory>`, with which Sphinx splits it at every comma."""
+    return args and args.replace("=<factory>", "=..."), result
+
+
 def setup(app: Sphinx) -> None:
     """Register the directive and the events."""
     app.add_directive("public-names", PublicNames)
     app.connect("config-inited", write_names)
     app.connect("autodoc-process-docstring", add_see_also)
+    app.connect("autodoc-process-signature", name_factories)
+    app.connect("object-description-transform", drop_return_types, priority=400)  # before autodoc adds the types

@@ -91,8 +91,14 @@ def _analyze_without_overloads(self: ModuleAnalyzer) -> None:
 
 ModuleAnalyzer.analyze = _analyze_without_overloads
 
-# napoleon takes the text before a colon in the docstring of an attribute for its type
-GoogleDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))  # noqa: SLF001
+
+def _consume_attribute(self: GoogleDocstring) -> tuple[str, list[str]]:
+    """Parse the sections of the docstring of an attribute; napoleon takes its text before a colon for the type."""
+    lines = self._dedent(self._consume_to_end())
+    return "", self.__class__(lines, self._config).lines()
+
+
+GoogleDocstring._consume_inline_attribute = _consume_attribute  # noqa: SLF001
 
 
 def setup(app: Any) -> None:

@@ -141,8 +141,10 @@ def estimate_from_counts(
     ----------
     Olofsson et al. 2014, Good practices for estimating area and assessing accuracy of land change.
     https://doi.org/10.1016/j.rse.2014.02.015
+
     Stehman 2014, Estimating area and map accuracy for stratified random sampling when the strata are different from the
     map classes. https://doi.org/10.1080/01431161.2014.930207
+
     Zou, Huang and Zhang 2009, A note on confidence interval estimation for a linear function of binomial proportions.
     https://doi.org/10.1016/j.csda.2008.09.033
     """

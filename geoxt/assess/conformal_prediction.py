@@ -147,10 +147,14 @@ def conformal(
     ----------
     Sadinle, Lei and Wasserman 2019, Least ambiguous set-valued classifiers with bounded error levels.
     https://doi.org/10.1080/01621459.2017.1395341
+
     Romano, Sesia and Candès 2020, Classification with valid and adaptive coverage. https://arxiv.org/abs/2006.02544
+
     Lei et al. 2018, Distribution-free predictive inference for regression.
     https://doi.org/10.1080/01621459.2017.1307116
+
     Lee, Barber and Willett 2023, Distribution-free inference with hierarchical data. https://arxiv.org/abs/2306.06342
+
     Vovk 2012, Conditional validity of inductive conformal predictors. https://proceedings.mlr.press/v25/vovk12.html
     """
     require_alpha(alpha)

@@ -133,8 +133,10 @@ def sample_design(
     References
     ----------
     Olofsson et al. 2014, section 5.1. https://doi.org/10.1016/j.rse.2014.02.015
+
     Stehman 2012, Impact of sample size allocation when using stratified random sampling to estimate accuracy and area
     of land-cover change. https://doi.org/10.1080/01431161.2010.541950
+
     Wagner and Stehman 2015, Optimizing sample size allocation to strata for estimating area and map accuracy.
     https://doi.org/10.1016/j.rse.2015.06.027
     """

@@ -107,6 +107,7 @@ def estimate_from_labels(
     References
     ----------
     Lahiri 2003, Resampling Methods for Dependent Data, chapter 12. https://doi.org/10.1007/978-1-4757-3803-2
+
     Hesterberg 2015, What teachers should know about the bootstrap, section 5.3 (expanded percentile interval).
     https://doi.org/10.1080/00031305.2015.1089789
     """
