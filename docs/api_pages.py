@@ -115,10 +115,12 @@ def add_see_also(app: Sphinx, what: str, name: str, obj: Any, options: Any, line
             lines += ["", ".. seealso::", "", "   " + ", ".join(f":func:`geoxt.{other}`" for other in names), ""]
 
 
-def drop_return_types(app: Sphinx, *_: Any) -> None:
-    """Forget the annotations of results, whose docstrings state the type; autodoc would append it once more."""
+def prepare_types(app: Sphinx, *_: Any) -> None:
+    """Forget the types of results, which docstrings state, and the modules that Sphinx prints in nested literals."""
     for types in app.env.current_document.autodoc_annotations.values():
         types.pop("return", None)
+        for name, text in types.items():
+            types[name] = re.sub(r"~(collections\.abc|typing)\.", "", text)
 
 
 def name_factories(app: Sphinx, what: str, name: str, obj: Any, options: Any, args: str, result: str) -> Any:  # noqa: ARG001
@@ -132,4 +134,4 @@ def setup(app: Sphinx) -> None:
     app.connect("config-inited", write_names)
     app.connect("autodoc-process-docstring", add_see_also)
     app.connect("autodoc-process-signature", name_factories)
-    app.connect("object-description-transform", drop_return_types, priority=400)  # before autodoc adds the types
+    app.connect("object-description-transform", prepare_types, priority=400)  # before autodoc adds the types
