@@ -7,6 +7,7 @@ import importlib.metadata
 import ipaddress
 import os
 import re
+import signal
 import socket
 import sys
 from collections import Counter
@@ -82,6 +83,8 @@ def block_network(event: str, args: tuple, events: frozenset[str] = NETWORK_EVEN
 def pytest_configure(config: pytest.Config) -> None:
     """Block the network: for Python by an audit hook, for GDAL and child processes by curl's proxy variables."""
     sys.addaudithook(block_network)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts commands in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     importlib.metadata.entry_points = lru_cache(importlib.metadata.entry_points)  # Lightning reads all for each trainer
     config.option.loadscopereorder = False  # of pytest-xdist, which puts files of few tests last, however slow
     closed = "http://127.0.0.1:9"  # the discard port: nothing listens there

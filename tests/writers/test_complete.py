@@ -22,6 +22,7 @@ from geoxt.errors import OutputError
 from geoxt.writers import to_cog, to_zarr
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing fails by an error, as on a full disk
+sys.dont_write_bytecode = True  # Python would keep byte code that the limit cuts off
 for write, name in ((to_cog, "map.tif"), (to_zarr, "map.zarr")):
     path, new = Path({out!r}) / name, layer_of(values=60000)
     old = write(layer_of(side=64, values=9), path)
