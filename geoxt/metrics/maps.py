@@ -100,7 +100,8 @@ def score(
             without_legend
             and (other := label_codes[label_valid & map_valid & (target == IGNORE) & (label_codes >= 0)]).size
         ):
-            left_out.update(other.tolist())
+            codes, counts = np.unique(other, return_counts=True)
+            left_out.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
         # the extra class counts codes that the legend lacks
         classified = legend.encode(map_codes, missing=classes)
         matrix += confusion_matrix(torch.from_numpy(classified), torch.from_numpy(target), classes + 1)
